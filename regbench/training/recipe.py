@@ -1,0 +1,94 @@
+"""The training config: strict, with defaults in view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from regbench.errors import ConfigError
+from regbench.parameters import nearest
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkRecipe(_Strict):
+    """The U-Net: channels from half resolution downwards, and integration steps."""
+
+    channels: tuple[int, ...] = (32, 32, 48, 64)
+    squarings: int = Field(6, ge=1, le=10)
+
+
+class LossRecipe(_Strict):
+    """Weights of the loss terms; 0 leaves a term out. `dice` makes the training label-supervised."""
+
+    similarity: Literal["lncc", "mse"] = "lncc"
+    similarity_weight: float = Field(1.0, ge=0)
+    window: int = Field(5, ge=3)
+    diffusion: float = Field(0.5, ge=0)
+    dice: float = Field(0.0, ge=0)
+    labels_per_step: int = Field(12, ge=1)
+
+
+class ScheduleRecipe(_Strict):
+    """How long and how fast to train."""
+
+    steps: int = Field(4000, ge=1)
+    batch: int = Field(1, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup: int = Field(200, ge=0)
+    final_rate: float = Field(0.05, gt=0, le=1)
+    validate_every: int = Field(500, ge=1)
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    bfloat16: bool = True
+    threads: int = Field(2, ge=1)
+
+
+class TrainingRecipe(_Strict):
+    """A whole training run."""
+
+    name: str
+    dataset: dict[str, dict[str, Any]]
+    spacing_mm: float = Field(gt=0)
+    network: NetworkRecipe = NetworkRecipe()
+    loss: LossRecipe = LossRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    validation_pairs: int = Field(6, ge=1)
+    seed: int = 0
+
+
+def load_recipe(path: Path) -> TrainingRecipe:
+    """The recipe in a YAML file; ConfigError with one sentence that names the place of a mistake."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give the path of a training config") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise ConfigError(f"{path}: {place}this is not YAML; compare it with configs/train") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected keys and values, such as `name: my-network`")
+    try:
+        recipe = TrainingRecipe.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}") from None
+    if len(recipe.dataset) != 1:
+        raise ConfigError(f"{path}: dataset: give one dataset with its parameters")
+    return recipe
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        model: Any = TrainingRecipe
+        for part in problem["loc"][:-1]:
+            model = model.model_fields[str(part)].annotation
+        return f"{place}: unknown key{nearest(str(problem['loc'][-1]), list(model.model_fields))}"
+    return f"{place}: {problem['msg'].lower()}"
