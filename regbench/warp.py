@@ -6,7 +6,8 @@ Rules, chosen so that nearest-label results equal those of the Learn2Reg evaluat
 - Nearest is floor(c + 0.5) of the moving voxel coordinate c (halves go up).
 - A coordinate outside [0, n - 1] of any moving axis reads `outside`; there is no half-voxel margin.
   A tolerance of 1e-4 voxels absorbs rounding, so that the identity on equal grids keeps its faces.
-- Coordinates are float64; work goes through slabs of the first axis, so scratch memory stays small.
+- Coordinates are float64, one array per axis; work goes through slabs of the first axis, so scratch memory
+  stays small. No matrix products: their rounding may depend on place and on the number of threads.
 """
 
 from __future__ import annotations
@@ -30,24 +31,34 @@ def warp(moving: OnGrid, displacement: Displacement, outside: float = 0) -> OnGr
 
     Labels stay labels and are read from the nearest voxel; images are read linearly.
     """
-    out = np.empty(displacement.grid.shape, moving.array.dtype)
-    for rows, coordinates in _moving_coordinates(displacement, moving.grid):
+    grid = displacement.grid
+    chain = moving.grid.inverse @ grid.affine
+    if moving.grid.matches(grid, tolerance_mm=1e-9):
+        chain = np.eye(len(chain))
+    linear = moving.grid.inverse[:-1, :-1]
+    out = np.empty(grid.shape, moving.array.dtype)
+    for rows in _slabs(grid):
+        coordinates = _chained(chain, grid, rows)
+        vectors = displacement.vectors_mm[rows]
+        # Index and vector parts are mapped apart, so that whole-voxel shifts stay exact.
+        for axis, component in np.argwhere(linear):
+            coordinates[axis] += linear[axis, component] * vectors[..., component].astype(np.float64)
         out[rows] = _sample(moving, coordinates, outside)
-    return _like(moving, out, displacement.grid)
+    return _like(moving, out, grid)
 
 
 def resample(moving: OnGrid, grid: Grid, matrix: np.ndarray | None = None, outside: float = 0) -> OnGrid:
     """The moving image or label map on another grid, through a world affine (fixed mm -> moving mm) if given."""
     out = np.empty(grid.shape, moving.array.dtype)
     chain = moving.grid.inverse @ (np.eye(grid.ndim + 1) if matrix is None else matrix) @ grid.affine
-    for rows, indices in _slabs(grid):
-        out[rows] = _sample(moving, indices @ chain[:-1, :-1].T + chain[:-1, -1], outside)
+    for rows in _slabs(grid):
+        out[rows] = _sample(moving, _chained(chain, grid, rows), outside)
     return _like(moving, out, grid)
 
 
 def sample_at(moving: Image | Labels, points_mm: np.ndarray, outside: float = 0) -> np.ndarray:
     """Values of an image or a label map at world points in mm, (..., ndim) -> (...)."""
-    return _sample(moving, moving.grid.to_voxel(points_mm), outside)
+    return _sample(moving, _planar(moving.grid.to_voxel(points_mm)), outside)
 
 
 def sample_displacement(displacement: Displacement, points_mm: np.ndarray) -> np.ndarray:
@@ -65,65 +76,94 @@ def linear_samples(array: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
 
     Trailing axes of the array (the components of a field) are kept.
     """
-    ndim = coordinates.shape[-1]
-    shape = np.array(array.shape[:ndim])
-    low = np.minimum(np.floor(coordinates), shape - 2).astype(np.intp)
-    np.maximum(low, 0, out=low)
-    fraction = coordinates - low
-    strides = np.array([int(np.prod(shape[a + 1 :])) for a in range(ndim)], dtype=np.intp)
-    flat = array.reshape(int(np.prod(shape)), *array.shape[ndim:])
-    base = low @ strides
-    # An axis of one voxel has no upper neighbour; its step is 0 and its fraction is 0.
-    steps = np.where(shape > 1, strides, 0)
-    extra = (1,) * (array.ndim - ndim)
-    result = np.zeros((*coordinates.shape[:-1], *array.shape[ndim:]))
-    for corner in range(1 << ndim):
-        weight = np.ones(coordinates.shape[:-1])
-        offset = 0
-        for axis in range(ndim):
-            upper = corner >> axis & 1
-            weight *= fraction[..., axis] if upper else 1.0 - fraction[..., axis]
-            offset += int(steps[axis]) if upper else 0
-        result += weight.reshape(weight.shape + extra) * flat[base + offset]
-    return result
+    return _linear(array, _planar(coordinates))
 
 
-def _slabs(grid: Grid) -> Iterator[tuple[slice, np.ndarray]]:
-    """Slices of the first axis with the voxel indices of each slab, (rows, *shape[1:], ndim) float64."""
+def _planar(points: np.ndarray) -> list[np.ndarray]:
+    """One array per coordinate, from (..., ndim)."""
+    return [np.ascontiguousarray(points[..., axis], dtype=np.float64) for axis in range(points.shape[-1])]
+
+
+def _linear(array: np.ndarray, coordinates: list[np.ndarray]) -> np.ndarray:
+    ndim = len(coordinates)
+    shape = array.shape[:ndim]
+    flat = array.reshape(-1, *array.shape[ndim:])
+    base = np.zeros(coordinates[0].shape, np.intp)
+    steps, fractions = [], []
+    for axis, (coordinate, n) in enumerate(zip(coordinates, shape, strict=True)):
+        stride = int(np.prod(shape[axis + 1 :]))
+        low = coordinate.astype(np.intp)
+        np.minimum(low, max(n - 2, 0), out=low)
+        fraction = coordinate - low
+        fractions.append(fraction.reshape(fraction.shape + (1,) * (array.ndim - ndim)))
+        low *= stride
+        base += low
+        # An axis of one voxel has no upper neighbour; its step is 0 and its fraction is 0.
+        steps.append(stride if n > 1 else 0)
+
+    def blend(axis: int, offset: int) -> np.ndarray:
+        if axis == ndim:
+            return flat[offset:].take(base, axis=0).astype(np.float64)
+        lower, upper = blend(axis + 1, offset), blend(axis + 1, offset + steps[axis])
+        # Not lower + f * (upper - lower), which is not exact at f = 1.
+        upper *= fractions[axis]
+        lower *= 1.0 - fractions[axis]
+        lower += upper
+        return lower
+
+    return blend(0, 0)
+
+
+def _slabs(grid: Grid) -> Iterator[slice]:
+    """Slices of the first axis of about `_SLAB_POINTS` voxels each."""
     per_row = max(grid.n_voxels // grid.shape[0], 1)
     step = max(_SLAB_POINTS // per_row, 1)
-    rest = [np.arange(n, dtype=np.float64) for n in grid.shape[1:]]
     for start in range(0, grid.shape[0], step):
-        rows = slice(start, min(start + step, grid.shape[0]))
-        first = np.arange(rows.start, rows.stop, dtype=np.float64)
-        yield rows, np.stack(np.meshgrid(first, *rest, indexing="ij"), axis=-1)
+        yield slice(start, min(start + step, grid.shape[0]))
 
 
-def _moving_coordinates(displacement: Displacement, moving_grid: Grid) -> Iterator[tuple[slice, np.ndarray]]:
-    """Slabs of moving voxel coordinates of x + u(x); index and vector parts are mapped apart to stay exact."""
-    chain = moving_grid.inverse @ displacement.grid.affine
-    if moving_grid.matches(displacement.grid, tolerance_mm=1e-9):
-        chain = np.eye(len(chain))
-    linear = moving_grid.inverse[:-1, :-1]
-    for rows, indices in _slabs(displacement.grid):
-        coordinates = indices @ chain[:-1, :-1].T + chain[:-1, -1]
-        coordinates += displacement.vectors_mm[rows].astype(np.float64) @ linear.T
-        yield rows, coordinates
+def _chained(chain: np.ndarray, grid: Grid, rows: slice) -> list[np.ndarray]:
+    """Coordinates chain @ index of the voxels in some rows of the first axis, one array (rows, *shape[1:]) per axis."""
+    lengths = (rows.stop - rows.start, *grid.shape[1:])
+    starts = (rows.start, *(0 for _ in grid.shape[1:]))
+    indices = [
+        (start + np.arange(n, dtype=np.float64)).reshape([-1 if a == axis else 1 for a in range(grid.ndim)])
+        for axis, (start, n) in enumerate(zip(starts, lengths, strict=True))
+    ]
+    coordinates = []
+    for row in chain[:-1]:
+        coordinate = np.full(lengths, row[-1])
+        for factor, index in zip(row, indices, strict=False):
+            if factor:
+                coordinate += factor * index
+        coordinates.append(coordinate)
+    return coordinates
 
 
-def _sample(moving: Image | Labels, coordinates: np.ndarray, outside: float) -> np.ndarray:
-    top = np.array(moving.grid.shape) - 1.0
-    inside = np.all((coordinates >= -_TOLERANCE_VOXELS) & (coordinates <= top + _TOLERANCE_VOXELS), axis=-1)
-    clipped = np.clip(coordinates, 0, top)
-    if isinstance(moving, Labels):
-        nearest = np.floor(clipped + 0.5).astype(np.intp)
-        values = moving.array[tuple(np.moveaxis(nearest, -1, 0))]
-    else:
-        values = linear_samples(moving.array, clipped)
-    return np.where(inside, values, outside)
+def _sample(moving: Image | Labels, coordinates: list[np.ndarray], outside: float) -> np.ndarray:
+    """Values at voxel coordinates, which are clipped to the grid in place."""
+    inside: np.ndarray | None = None
+    for coordinate, n in zip(coordinates, moving.grid.shape, strict=True):
+        within = (coordinate >= -_TOLERANCE_VOXELS) & (coordinate <= n - 1 + _TOLERANCE_VOXELS)
+        inside = within if inside is None else np.logical_and(inside, within, out=inside)
+        np.maximum(coordinate, 0, out=coordinate)
+        np.minimum(coordinate, n - 1, out=coordinate)
+    assert inside is not None
+    values = _nearest(moving.array, coordinates) if isinstance(moving, Labels) else _linear(moving.array, coordinates)
+    values[~inside] = outside
+    return values
+
+
+def _nearest(array: np.ndarray, coordinates: list[np.ndarray]) -> np.ndarray:
+    place = np.zeros(coordinates[0].shape, np.intp)
+    for axis, coordinate in enumerate(coordinates):
+        nearest = (coordinate + 0.5).astype(np.intp)
+        nearest *= int(np.prod(array.shape[axis + 1 :]))
+        place += nearest
+    return array.ravel().take(place)
 
 
 def _like(moving: OnGrid, array: np.ndarray, grid: Grid) -> OnGrid:
     if isinstance(moving, Labels):
         return Labels(array, grid, moving.names)  # type: ignore[return-value]
-    return Image(array, grid)  # type: ignore[return-value]
+    return Image(array, grid)

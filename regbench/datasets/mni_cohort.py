@@ -102,9 +102,9 @@ class MniCohort:
             raise ConfigError(f"datasets.mni-cohort: unknown labels '{self.labels}'; known: {', '.join(LABEL_SETS)}")
         if not 1.0 <= self.spacing_mm <= 8.0:
             raise ConfigError(f"datasets.mni-cohort: spacing_mm is {self.spacing_mm:g}; it must lie between 1 and 8")
-        if not 0.0 <= self.deformation <= 1.5:
+        if not 0.0 <= self.deformation <= 1.25:
             raise ConfigError(
-                f"datasets.mni-cohort: deformation is {self.deformation:g}; it must lie between 0 and 1.5"
+                f"datasets.mni-cohort: deformation is {self.deformation:g}; it must lie between 0 and 1.25"
             )
 
     # -- what exists, without generating anything ---------------------------------------------------
