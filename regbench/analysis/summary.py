@@ -1,0 +1,139 @@
+"""Result rows to one summary per dataset, condition and method.
+
+All means of a group are over the pairs that every compared method finished, so that no method looks better for
+having failed on the hard ones; coverage says how much that leaves out. A method that finished no pair at all
+does not take part, or one missing package would empty the whole table.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from regbench.analysis.groups import Group, MethodLabel, Row, ValuesPerPair, group_rows, higher_is_better
+from regbench.analysis.statistics import Interval
+from regbench.analysis.takeaway import takeaway
+
+__all__ = ["MetricSummary", "SummaryRow", "best_rows", "notes", "summarise", "takeaway"]
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """A metric of one method over pairs, in the unit of the metric; sd (over pairs) is None for fewer than two."""
+
+    interval: Interval
+    sd: float | None
+    median: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """What one method reached on one dataset under one condition.
+
+    `n_pairs` are the pairs that all compared methods finished, `coverage` is the share (0 to 1) of the planned
+    pairs that this method finished, and the counts are of cases (pairs times repeats). `change` is the paired
+    difference of the accuracy metric against identity.
+    """
+
+    dataset: str
+    condition: str
+    method: MethodLabel
+    n_pairs: int
+    coverage: float
+    n_cases: int
+    n_failed: int
+    n_skipped: int
+    accuracy_metric: str | None
+    change: Interval | None
+    metrics: dict[str, MetricSummary]
+
+    @property
+    def accuracy(self) -> Interval | None:
+        found = self.metrics.get(self.accuracy_metric or "")
+        return found.interval if found else None
+
+    @property
+    def seconds_per_pair(self) -> float | None:
+        """Returns the median time of `register` per pair, in s."""
+        return self.metrics["register_s"].median if "register_s" in self.metrics else None
+
+    @property
+    def peak_mib(self) -> float | None:
+        """Returns the highest memory that any case reached, in MiB."""
+        return self.metrics["rss_peak_mib"].maximum if "rss_peak_mib" in self.metrics else None
+
+    def mean(self, metric: str) -> float | None:
+        """Returns the mean of a metric over the common pairs, in its unit; None where it was not measured."""
+        return self.metrics[metric].interval.mean if metric in self.metrics else None
+
+
+def summarise(rows: Iterable[Row], order: Sequence[str] = ()) -> list[SummaryRow]:
+    """Returns the summaries, grouped by dataset and condition, methods in the given order of labels."""
+    return [_summary(group, method) for group in group_rows(rows, order) for method in group.methods]
+
+
+def best_rows(summary: Sequence[SummaryRow]) -> list[SummaryRow]:
+    """Returns the row with the best mean accuracy of each dataset and condition."""
+    best: dict[tuple[str, str], SummaryRow] = {}
+    for row in summary:
+        if row.accuracy is None or row.accuracy_metric is None:
+            continue
+        sign = 1 if higher_is_better(row.accuracy_metric) else -1
+        known = best.get((row.dataset, row.condition))
+        if known is None or known.accuracy is None or sign * (row.accuracy.mean - known.accuracy.mean) > 0:
+            best[row.dataset, row.condition] = row
+    return list(best.values())
+
+
+def notes(rows: Iterable[Row]) -> list[str]:
+    """Returns a sentence for every group whose table does not cover all that was planned."""
+    return [note for group in group_rows(rows) for note in _group_notes(group)]
+
+
+def _summary(group: Group, method: MethodLabel) -> SummaryRow:
+    metric = group.accuracy_metric
+    statuses = group.statuses[method.name]
+    n_skipped = statuses.count("skipped")
+    change = None
+    if metric and group.identity and method.name != group.identity and group.values[metric].get(method.name):
+        change = group.difference(metric, method.name, group.identity)
+    common = {name: group.common_values(name, method.name) for name in group.values}
+    return SummaryRow(
+        dataset=group.dataset,
+        condition=group.condition,
+        method=method,
+        n_pairs=len(group.common_pairs()),
+        coverage=len(group.finished[method.name]) / len(group.subjects),
+        n_cases=len(statuses),
+        n_failed=len(statuses) - n_skipped - statuses.count("ok"),
+        n_skipped=n_skipped,
+        accuracy_metric=metric,
+        change=change if change and change.n else None,
+        metrics={name: _metric_summary(group, values) for name, values in common.items() if values},
+    )
+
+
+def _metric_summary(group: Group, values: ValuesPerPair) -> MetricSummary:
+    sample = list(values.values())
+    sd = statistics.stdev(sample) if len(sample) > 1 else None
+    return MetricSummary(group.interval(values), sd, statistics.median(sample), max(sample))
+
+
+def _group_notes(group: Group) -> list[str]:
+    where = f"{group.dataset}, condition {group.condition}"
+    planned, common = len(group.subjects), len(group.common_pairs())
+    found = []
+    idle = [m.name for m in group.methods if not group.finished[m.name]]
+    if idle and group.compared:
+        found.append(f"{where}: {', '.join(idle)} finished no pair and is left out of the comparison.")
+    elif idle:
+        found.append(f"{where}: no method finished a pair.")
+    if group.compared and common < planned:
+        fewest = min(group.compared, key=lambda name: len(group.finished[name]))
+        found.append(
+            f"{where}: means are over the {common} of {planned} pairs that all compared methods finished "
+            f"(fewest: {fewest}, {len(group.finished[fewest])})."
+        )
+    return found

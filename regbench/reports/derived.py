@@ -1,0 +1,153 @@
+"""What a run folder holds beside its rows: CSV tables, figures and the HTML report, all written from the rows.
+
+These files can be made again at any time, so whatever goes wrong here is told and never ends a run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from regbench.analysis.groups import Row, group_rows
+from regbench.analysis.summary import summarise
+from regbench.errors import RegbenchError
+from regbench.reports.figures import PLOT_NAMES, Plot
+from regbench.store import read_run, reason_of, write_whole
+
+logger = logging.getLogger(__name__)
+
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class Derived:
+    """The files that were written, and a sentence for each that could not be."""
+
+    files: tuple[Path, ...]
+    problems: tuple[str, ...]
+
+
+def write_derived(folder: Path | str) -> Derived:
+    """Writes results.csv, summary.csv, figures/*.png and report.html of a run folder; returns what was written.
+
+    Never raises for what the rows hold or for a full disk; each problem is logged as a warning.
+    """
+    folder = Path(folder)
+    writer = _Writer(folder)
+    record = writer.attempt("the run", lambda: read_run(folder))
+    if record is None:
+        return writer.outcome
+    rows, order = record.rows, method_order(record.run)
+    writer.write("results.csv", lambda: _results_csv(rows))
+    writer.write("summary.csv", lambda: _summary_csv(rows, order))
+    plots = _write_figures(writer, rows, order)
+    writer.write("report.html", lambda: _report(record.run, rows, plots, order))
+    return writer.outcome
+
+
+def method_order(run: Mapping[str, Any]) -> list[str]:
+    """Returns the labels of the methods in the order of the config of a run; empty where it is not recorded."""
+    config = run.get("config")
+    methods = config.get("methods") if isinstance(config, Mapping) else None
+    if not isinstance(methods, list):
+        return []
+    return [str(m.get("label") or m.get("name")) if isinstance(m, Mapping) else str(m) for m in methods]
+
+
+_T = TypeVar("_T")
+
+
+class _Writer:
+    """Writes files into one folder, each as a whole, and keeps what failed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: list[Path] = []
+        self.problems: list[str] = []
+
+    @property
+    def outcome(self) -> Derived:
+        return Derived(tuple(self.files), tuple(self.problems))
+
+    def attempt(self, what: str, make: Callable[[], _T]) -> _T | None:
+        """Returns what is made, or None with the problem noted."""
+        try:
+            return make()
+        except RegbenchError as error:
+            self._note(str(error))
+        except OSError as error:
+            self._note(f"{what} could not be written: {reason_of(error)}")
+        except Exception as error:  # a report must not take the results of hours with it
+            logger.debug("while making %s", what, exc_info=True)
+            self._note(f"{what} could not be made: {type(error).__name__}: {error}")
+        return None
+
+    def write(self, name: str, make: Callable[[], str | bytes]) -> None:
+        """Writes a file as a whole."""
+
+        def make_and_write() -> Path:
+            content = make()
+            path = self.folder / name
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, content.encode("utf-8") if isinstance(content, str) else content)
+            return path
+
+        path = self.attempt(name, make_and_write)
+        if path:
+            self.files.append(path)
+
+    def _note(self, problem: str) -> None:
+        logger.warning("%s: %s", self.folder, problem)
+        self.problems.append(problem)
+
+
+def _write_figures(writer: _Writer, rows: Sequence[Row], order: Sequence[str]) -> list[Plot]:
+    """Writes the figures and removes those of an earlier state of the run; returns them in the order of the report."""
+    plots: list[Plot] = []
+    for draw in (_plots, _pictures):
+        writer.attempt("a figure", lambda draw=draw: plots.extend(draw(writer.folder, rows, order)))  # type: ignore[misc]
+    for plot in plots:
+        writer.write(f"{FIGURES}/{plot.name}.png", lambda plot=plot: plot.png)  # type: ignore[misc]
+    writer.attempt("removal of old figures", lambda: _remove_others(writer.folder / FIGURES, plots))
+    return plots
+
+
+def _remove_others(folder: Path, plots: Sequence[Plot]) -> None:
+    """Removes figures that regbench made of rows or pictures that are there no more; a user's own files stay."""
+    kept = {f"{plot.name}.png" for plot in plots}
+    for path in folder.glob("*.png"):
+        if path.name not in kept and (path.stem in PLOT_NAMES or path.name.startswith("pictures__")):
+            path.unlink(missing_ok=True)
+
+
+def _plots(folder: Path, rows: Sequence[Row], order: Sequence[str]) -> Iterator[Plot]:
+    from regbench.reports.figures import draw_plots
+
+    yield from draw_plots(group_rows(rows, order))
+
+
+def _pictures(folder: Path, rows: Sequence[Row], order: Sequence[str]) -> Iterator[Plot]:
+    from regbench.reports.slices import draw_pictures
+
+    yield from draw_pictures(group_rows(rows, order), folder)
+
+
+def _results_csv(rows: Sequence[Row]) -> str:
+    from regbench.reports.tables import results_csv
+
+    return results_csv(rows)
+
+
+def _summary_csv(rows: Sequence[Row], order: Sequence[str]) -> str:
+    from regbench.reports.tables import summary_csv
+
+    return summary_csv(summarise(rows, order))
+
+
+def _report(run: Mapping[str, Any], rows: Sequence[Row], plots: Sequence[Plot], order: Sequence[str]) -> str:
+    from regbench.reports.html import render_report
+
+    return render_report(run, rows, plots, order)
