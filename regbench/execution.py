@@ -1,0 +1,289 @@
+"""One case, from its description to its measured result; runs inside a worker process.
+
+    read pair -> shift -> (shared pre-alignment) -> register -> check -> compose -> evaluate
+
+The method sees `pair.blind()`; only this module holds both the labels and the displacement. What is timed as
+the method's own is its import (`load_s`), construction with `prepare()` (`setup_s`), and the one call of
+`register`. Load and set-up happen once per worker; their seconds stand in every row of that worker.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from regbench import resources, targets
+from regbench.alignment import Alignment
+from regbench.displacement import Displacement
+from regbench.errors import DatasetError, InvalidDisplacement, MethodDeclined, MethodError, RegbenchError, StoreError
+from regbench.pair import BlindPair, Pair
+from regbench.plan import Case
+from regbench.prealign import Prealignment, checked_matrix, prealigned
+from regbench.store import FIELDS, PICTURES, file_name
+
+if TYPE_CHECKING:
+    from regbench.datasets.protocol import Dataset
+    from regbench.methods.card import Method
+
+logger = logging.getLogger(__name__)
+
+# Phases of a case as the supervisor sees them; the time limit of the method runs during OWN_PHASES.
+READING, LOADING, SETTING_UP, REGISTERING, EVALUATING = "reading", "loading", "setting up", "registering", "evaluating"
+OWN_PHASES = (LOADING, SETTING_UP, REGISTERING)
+_LONGEST_REASON = 400
+
+
+@dataclass
+class Result:
+    """What a worker reports of a case; plain data, merged with the case into a row."""
+
+    status: str = "ok"
+    reason: str | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    metric_versions: dict[str, int] = field(default_factory=dict)
+    timing: dict[str, float | None] = field(default_factory=resources.empty_timing)
+    memory: dict[str, int | None] = field(default_factory=resources.empty_memory)
+    device: str = "cpu"
+    started: str = ""
+    tags: dict[str, Any] = field(default_factory=dict)
+    prealign: dict[str, Any] | None = None
+    field_file: str | None = None
+    matrix: list[list[float]] | None = None
+
+
+class Session:
+    """What a worker keeps between cases: its datasets, and the method that it built last."""
+
+    def __init__(self, folder: Path, enter_phase: Callable[[str], None]) -> None:
+        self.folder = folder
+        self._enter_phase = enter_phase
+        self._phase = READING
+        self._datasets: dict[str, Dataset] = {}
+        self._built: tuple[str, Method] | None = None
+        self._load_s: float | None = None
+        self._setup_s: float | None = None
+
+    def run(self, case: Case, prealignment: Prealignment | None = None) -> Result:
+        """The result of a case, whatever happens in it; StoreError only if the run folder cannot be written."""
+        result = Result(started=_now(), prealign=None if prealignment is None else prealignment.as_json())
+        self._guarded(result, lambda: self._register_and_score(case, prealignment, result))
+        return result
+
+    def estimate(self, case: Case) -> Result:
+        """The result of a shared pre-alignment: `matrix` and `timing.register_s`, or the reason why there is none."""
+        result = Result(started=_now())
+        self._guarded(result, lambda: self._estimate(case, result))
+        return result
+
+    # -- phases ---------------------------------------------------------------------------------------
+
+    def _guarded(self, result: Result, work: Callable[[], None]) -> None:
+        failed = False
+        try:
+            work()
+        except StoreError:
+            raise
+        except BaseException as error:  # a method may raise anything, SystemExit included
+            result.status, result.reason = verdict(error, self._phase)
+            if not isinstance(error, DatasetError | MethodDeclined | InvalidDisplacement):
+                traceback.print_exc(file=sys.stderr)
+            failed = True
+        # The frames of an exception may hold images in cycles, which would count as memory of the next case.
+        if failed:
+            gc.collect()
+
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        self._enter_phase(phase)
+
+    def _register_and_score(self, case: Case, prealignment: Prealignment | None, result: Result) -> None:
+        method = self._method(case, result)
+        self._enter(READING)
+        start = time.perf_counter()
+        pair = self._pair(case)
+        result.tags = dict(pair.tags)
+        seen = prealigned(pair, prealignment)
+        result.timing["read_s"] = time.perf_counter() - start
+        displacement = self._register(method, seen, case, result)
+        self._enter(EVALUATING)
+        if prealignment is not None:
+            displacement = displacement.then(prealignment.matrix)
+        alignment = Alignment(pair, displacement)
+        if case.keep_field:
+            result.field_file = self._save_field(case, displacement)
+        score(alignment, case.metrics, result)
+        if case.keep_picture:
+            self._save_pictures(case, alignment)
+
+    def _estimate(self, case: Case, result: Result) -> None:
+        method: Any = self._method(case, result)
+        self._enter(READING)
+        pair = self._pair(case)
+        self._enter(REGISTERING)
+        with resources.Measurement(result.timing, result.memory):
+            matrix = method.estimate(pair.blind())
+        result.matrix = checked_matrix(matrix, pair.fixed.grid.ndim).tolist()
+
+    def _method(self, case: Case, result: Result) -> Method:
+        """The method of a case, built if the last case had another one; times of load and set-up in the result."""
+        wanted = json.dumps([case.method_name, case.params], sort_keys=True)
+        if self._built is None or self._built[0] != wanted:
+            self._built = None
+            if self._load_s is None:
+                self._enter(LOADING)
+                start = time.perf_counter()
+                _load(case.method_name)
+                self._load_s = time.perf_counter() - start
+            # Checking parameters is regbench's own work, and is not counted as the method's.
+            parameters = targets.method_parameters(case.method_name, case.params, f"methods.{case.method}")
+            self._enter(SETTING_UP)
+            start = time.perf_counter()
+            method = _set_up(case, parameters)
+            self._setup_s = time.perf_counter() - start
+            self._built = (wanted, method)
+        result.timing |= {"load_s": self._load_s, "setup_s": self._setup_s}
+        return self._built[1]
+
+    def _pair(self, case: Case) -> Pair:
+        """The pair of a case under its condition."""
+        from regbench.datasets.table import build_dataset
+
+        wanted = json.dumps([case.dataset_name, case.dataset_parameters], sort_keys=True)
+        if wanted not in self._datasets:
+            self._datasets[wanted] = build_dataset(case.dataset_name, dict(case.dataset_parameters))
+        return shifted_pair(
+            self._datasets[wanted],
+            case.pair,
+            (case.condition_name, case.condition_parameters, case.condition_seed),
+        )
+
+    def _register(self, method: Method, seen: BlindPair, case: Case, result: Result) -> Displacement:
+        """The checked displacement of the timed call of `register`."""
+        card = targets.method_card(case.method_name)
+        if seen.ndim not in card.dimensions:
+            known = " and ".join(f"{n}-D" for n in card.dimensions)
+            raise MethodDeclined(f"{card.name} handles {known} images; this pair is {seen.ndim}-D")
+        resources.limit_torch_threads(case.threads)
+        self._enter(REGISTERING)
+        with resources.Measurement(result.timing, result.memory) as measurement:
+            displacement = method.register(seen)
+        result.device = measurement.device
+        return checked_displacement(displacement, seen)
+
+    # -- files ----------------------------------------------------------------------------------------
+
+    def _save_field(self, case: Case, displacement: Displacement) -> str:
+        from regbench.files.fields import save_field
+
+        # The key tells repeats apart, and names that differ in unsafe characters only.
+        name = file_name(case.dataset, case.condition, case.pair["id"], case.method, case.key[7:15])
+        path = self.folder / FIELDS / f"{name}.npz"
+        save_field(path, displacement)
+        return f"{FIELDS}/{path.name}"
+
+    def _save_pictures(self, case: Case, alignment: Alignment) -> None:
+        from regbench.pictures import save_pictures
+
+        path = self.folder / PICTURES / f"{file_name(case.dataset, case.condition, case.pair['id'], case.method)}.npz"
+        save_pictures(path, alignment)
+
+
+def _load(name: str) -> None:
+    """Imports the module of a method and the packages that its card names."""
+    targets.method_class(name)
+    for package in targets.method_card(name).packages:
+        importlib.import_module(package.module)
+
+
+def _set_up(case: Case, parameters: Mapping[str, Any]) -> Method:
+    resources.limit_torch_threads(case.threads)
+    method = targets.build_method(case.method_name, parameters)
+    prepare = getattr(method, "prepare", None)
+    if prepare is not None:
+        prepare()
+    return method
+
+
+def shifted_pair(dataset: Dataset, pair: Mapping[str, Any], shift: tuple[str, Mapping[str, Any], int]) -> Pair:
+    """The pair of a dataset with a shift (name, parameters, seed) applied."""
+    from regbench.datasets.protocol import PairRef
+    from regbench.parameters import check_parameters
+    from regbench.shifts.table import shift_class
+
+    ref = PairRef(str(pair["id"]), str(pair["fixed"]), str(pair["moving"]), dict(pair["tags"]))
+    name, parameters, seed = shift
+    cls = shift_class(name)
+    shifted: Pair = cls(**check_parameters(cls, parameters, f"conditions.{name}")).apply(dataset.load(ref), seed)
+    return shifted
+
+
+def checked_displacement(displacement: object, seen: BlindPair) -> Displacement:
+    """What `register` returned, if it is a displacement on the fixed grid; InvalidDisplacement otherwise."""
+    if not isinstance(displacement, Displacement):
+        raise InvalidDisplacement(f"register returned {type(displacement).__name__}, not a Displacement")
+    if not displacement.grid.matches(seen.fixed.grid):
+        raise InvalidDisplacement(
+            f"the returned field is on another grid ({displacement.grid.describe()}) "
+            f"than the fixed image ({seen.fixed.grid.describe()})"
+        )
+    return displacement
+
+
+def score(alignment: Alignment, names: Any, result: Result) -> None:
+    """Fills in the metrics of an alignment, their versions and the seconds that they took."""
+    from regbench.metrics.evaluate import evaluate
+    from regbench.metrics.table import METRICS
+
+    start = time.perf_counter()
+    # A metric may divide by an empty region; that is a NaN in its result, not a line in the log.
+    with np.errstate(all="ignore"):
+        result.metrics = dict(evaluate(alignment, list(names)))
+    result.timing["evaluate_s"] = time.perf_counter() - start
+    result.metric_versions = {name: METRICS[name].version for name in result.metrics}
+
+
+def verdict(error: BaseException, phase: str) -> tuple[str, str]:
+    """Status and reason of a case that ended with an exception."""
+    if isinstance(error, MethodDeclined):
+        return "skipped", _one_line(str(error))
+    if isinstance(error, InvalidDisplacement):
+        return "invalid", _one_line(str(error))
+    if is_out_of_memory(error):
+        return "oom", _one_line(f"out of memory while {phase}: {error or type(error).__name__}")
+    if isinstance(error, DatasetError) and phase == READING:
+        return "failed", _one_line(str(error))
+    if isinstance(error, MethodError):
+        return "failed", _one_line(str(error))
+    kind = "" if isinstance(error, RegbenchError) else f"{type(error).__name__}: "
+    return "failed", _one_line(f"while {phase}: {kind}{error}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out: of Python, numpy, torch on the CPU or on a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    # ITK and torch wrap a failed allocation in a RuntimeError.
+    marks = ("out of memory", "bad_alloc", "can't allocate memory", "cannot allocate memory", "failed to allocate")
+    return isinstance(error, RuntimeError | OSError) and any(mark in text for mark in marks)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 3] + "..."
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

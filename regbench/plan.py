@@ -1,0 +1,310 @@
+"""The cases of a run: a config expanded over datasets, conditions, pairs, methods and repeats.
+
+Planning runs nothing. It opens input files for their content hash only, so that a case has a key that is
+the same wherever the data lie, and changes when an image, a parameter or a version does.
+
+The key covers: content of the pair, condition, method, its version, parameters and weights, pre-alignment,
+seed, repeat, and the names under which the row appears (so that no two cases of a plan share one). Metrics
+are kept apart: they can be computed again where fields were kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regbench import targets
+from regbench.errors import ConfigError, DatasetError
+from regbench.parameters import as_plain, check_parameters, nearest
+
+if TYPE_CHECKING:
+    from regbench.config import Entry, RunConfig
+    from regbench.datasets.protocol import Dataset, PairRef
+    from regbench.methods.card import Card
+
+
+@dataclass(frozen=True)
+class Case:
+    """One registration to be run and scored; plain data that travels to a worker as JSON.
+
+    `dataset`, `condition` and `method` are labels; the `_name` beside them is the plug-in. `verdict` is
+    (status, reason) where the outcome is known before anything runs.
+    """
+
+    dataset: str
+    dataset_name: str
+    dataset_parameters: Mapping[str, Any]
+    condition: str
+    condition_name: str
+    condition_parameters: Mapping[str, Any]
+    condition_seed: int
+    pair: Mapping[str, Any]
+    fingerprint: str | None
+    method: str
+    method_name: str
+    params: Mapping[str, Any]
+    paradigm: str
+    supervision: str
+    method_version: str
+    prealign: str
+    metrics: Sequence[str]
+    label_warp: str
+    threads: int
+    repeat: int
+    seed: int
+    key: str
+    keep_field: bool = False
+    keep_picture: bool = False
+    verdict: tuple[str, str] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The case as plain JSON data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Case:
+        """The case that `as_json` described."""
+        known = data.get("verdict")
+        return cls(**{**data, "verdict": None if known is None else tuple(known)})
+
+    @property
+    def place(self) -> tuple[str, str, str, str, int]:
+        """What the row of this case is about: dataset, condition, pair, method, repeat."""
+        return (self.dataset, self.condition, str(self.pair["id"]), self.method, self.repeat)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cases of a run, method by method, and the manifests of its datasets by label."""
+
+    cases: tuple[Case, ...]
+    manifests: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The labels of the methods, in order."""
+        return list(dict.fromkeys(case.method for case in self.cases))
+
+    def by_method(self) -> dict[str, list[Case]]:
+        """The cases of each method, in order."""
+        grouped: dict[str, list[Case]] = {label: [] for label in self.methods}
+        for case in self.cases:
+            grouped[case.method].append(case)
+        return grouped
+
+
+def make_plan(config: RunConfig, only: Iterable[str] | None = None, limit: int | None = None) -> Plan:
+    """The plan of a config: of the methods labelled `only` and the first `limit` pairs per dataset, if given.
+
+    Raises ConfigError for a name or a parameter that is not known, DatasetError for a dataset without pairs.
+    A pair whose files cannot be read becomes failed cases; a method whose packages are missing, skipped ones.
+    """
+    from regbench.metrics.table import METRICS, select_metrics
+
+    metrics = [name for name in select_metrics(config.metrics) if METRICS[name].function is not None]
+    methods = [_MethodSpec.of(entry, config) for entry in _chosen(config.methods, only)]
+    inputs = [item for entry in config.datasets for item in _inputs(entry, config, limit)]
+    cases = tuple(
+        method.case(item, config, repeat, metrics)
+        for method in methods
+        # Repeats outermost: consecutive cases then share all parameters, and the worker its built method.
+        for repeat in range(config.repeats)
+        for item in inputs
+    )
+    return Plan(cases, {item.dataset: item.manifest for item in inputs})
+
+
+def _chosen(entries: Sequence[Entry], only: Iterable[str] | None) -> list[Entry]:
+    if only is None:
+        return list(entries)
+    labels, wanted = [entry.label for entry in entries], list(only)
+    for label in wanted:
+        if label not in labels:
+            raise ConfigError(f"--only: the config has no method '{label}'{nearest(label, labels)}")
+    return [entry for entry in entries if entry.label in wanted]
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A pair under a condition, with its content hash or the reason why it cannot be read."""
+
+    dataset: str
+    dataset_name: str
+    dataset_parameters: Mapping[str, Any]
+    manifest: Any
+    condition: str
+    condition_name: str
+    condition_parameters: Mapping[str, Any]
+    pair: Mapping[str, Any]
+    fingerprint: str | None
+    problem: str | None
+    is_pictured: bool
+
+
+def _inputs(entry: Entry, config: RunConfig, limit: int | None) -> Iterator[_Input]:
+    from regbench.datasets.table import build_dataset
+    from regbench.shifts.table import shift_class
+
+    dataset: Dataset = build_dataset(entry.name, entry.parameters)
+    refs = list(dataset.pair_refs())[:limit]
+    _refuse_repeated_ids(entry.label, refs)
+    fingerprints = [_fingerprint(dataset, ref) for ref in refs]
+    manifest = as_plain(dict(dataset.manifest()))
+    for shift in config.conditions:
+        parameters = check_parameters(shift_class(shift.name), shift.parameters, f"conditions.{shift.label}")
+        for index, (ref, (fingerprint, problem)) in enumerate(zip(refs, fingerprints, strict=True)):
+            yield _Input(
+                dataset=entry.label,
+                dataset_name=entry.name,
+                dataset_parameters=as_plain(entry.parameters),
+                manifest=manifest,
+                condition=shift.label,
+                condition_name=shift.name,
+                condition_parameters=as_plain(parameters),
+                pair={"id": ref.id, "fixed": ref.fixed, "moving": ref.moving, "tags": as_plain(ref.tags)},
+                fingerprint=fingerprint,
+                problem=problem,
+                is_pictured=index < config.keep.pictures,
+            )
+
+
+def _refuse_repeated_ids(label: str, refs: Sequence[PairRef]) -> None:
+    seen: set[str] = set()
+    for ref in refs:
+        if ref.id in seen:
+            raise DatasetError(f"datasets.{label}: two pairs are called '{ref.id}'; each pair needs a name of its own")
+        seen.add(ref.id)
+
+
+def _fingerprint(dataset: Dataset, ref: PairRef) -> tuple[str | None, str | None]:
+    try:
+        return dataset.fingerprint(ref), None
+    except DatasetError as error:
+        return None, str(error)
+
+
+@dataclass(frozen=True)
+class _MethodSpec:
+    """A method of the config with everything about it that a case repeats."""
+
+    label: str
+    name: str
+    parameters: Mapping[str, Any]
+    fills_seed: bool
+    card: Card
+    version: str
+    weights: str | None
+    missing: str | None
+
+    @classmethod
+    def of(cls, entry: Entry, config: RunConfig) -> _MethodSpec:
+        name = targets.absolute_target(entry.name, Path(config.source_folder))
+        card = targets.method_card(name)
+        parameters = targets.method_parameters(name, entry.parameters, f"methods.{entry.label}")
+        plain = as_plain(parameters)
+        return cls(
+            label=entry.label,
+            name=name,
+            parameters=plain,
+            fills_seed="seed" in parameters and "seed" not in entry.parameters,
+            card=card,
+            version=targets.version_of(name),
+            weights=_weights_hash(card, plain),
+            missing=_missing_packages(card),
+        )
+
+    def case(self, item: _Input, config: RunConfig, repeat: int, metrics: Sequence[str]) -> Case:
+        """The case of this method on one input."""
+        seed = config.seed + repeat
+        params = {**self.parameters, "seed": seed} if self.fills_seed else dict(self.parameters)
+        case = Case(
+            dataset=item.dataset,
+            dataset_name=item.dataset_name,
+            dataset_parameters=item.dataset_parameters,
+            condition=item.condition,
+            condition_name=item.condition_name,
+            condition_parameters=item.condition_parameters,
+            condition_seed=config.seed,
+            pair=item.pair,
+            fingerprint=item.fingerprint,
+            method=self.label,
+            method_name=self.name,
+            params=params,
+            paradigm=self.card.paradigm,
+            supervision=self.card.supervision,
+            method_version=self.version,
+            prealign=config.prealign,
+            metrics=list(metrics),
+            label_warp=config.label_warp,
+            threads=config.engine.threads,
+            repeat=repeat,
+            seed=seed,
+            key="",
+            keep_field=config.keep.fields,
+            keep_picture=item.is_pictured and repeat == 0,
+            verdict=self._verdict(item),
+        )
+        return dataclasses.replace(case, key=self._key(case))
+
+    def _verdict(self, item: _Input) -> tuple[str, str] | None:
+        if item.problem is not None:
+            return ("failed", item.problem)
+        return None if self.missing is None else ("skipped", self.missing)
+
+    def _key(self, case: Case) -> str:
+        # A file that cannot be read has no content; what it is called must do.
+        content = case.fingerprint or ["unreadable", case.dataset_name, case.dataset_parameters]
+        # The path of a user's own method says nothing; its version is a hash of its content.
+        name = case.method_name.rpartition(":")[2]
+        method = [case.method, name, case.method_version, case.params, self.weights]
+        shift = [case.condition, case.condition_name, case.condition_parameters, case.condition_seed]
+        prealign = [case.prealign, prealign_version(case.prealign)]
+        return content_key(
+            ["case", case.dataset, case.pair["id"], content, shift, method, prealign, case.seed, case.repeat]
+        )
+
+
+def content_key(parts: Sequence[Any]) -> str:
+    """The key "sha256:..." of plain JSON data."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def prealign_version(kind: str) -> str | None:
+    """The version of the method that computes a shared pre-alignment, or None where there is none."""
+    return None if kind == "none" else targets.version_of(kind)
+
+
+def _missing_packages(card: Card) -> str | None:
+    """Why a method cannot run here, with the line that installs what it needs; None if nothing is missing."""
+    from regbench.methods.table import missing_packages
+
+    missing = missing_packages(card)
+    if not missing:
+        return None
+    modules = ", ".join(package.module for package in missing)
+    distributions = " ".join(package.distribution for package in missing)
+    return f"{card.name} needs {modules}, which is not installed: pip install {distributions}"
+
+
+def _weights_hash(card: Card, params: Mapping[str, Any]) -> str | None:
+    """A hash over the weight files of a method: the user's file, or the shipped ones of that name; None if none."""
+    name = params.get("weights") or card.weights
+    if not isinstance(name, str):
+        return None
+    own = Path(name).expanduser()
+    shipped = Path(str(resources.files("regbench.methods"))) / "weights"
+    # Shipped weights come as one file per dimension: NAME-2d.safetensors and NAME-3d.safetensors.
+    files = [own] if own.is_file() else sorted(shipped.glob(f"{glob.escape(own.name)}-[23]d.*"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest() if files else None

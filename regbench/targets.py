@@ -1,0 +1,136 @@
+"""Methods by name: those of the table, and a user's own class as `path/to/file.py:Class` or `package.module:Class`.
+
+A class of the user's may carry a `card` (see `regbench.methods.card`); without one it is listed as a
+classical method, whose version is a hash of its file, so that an edited file is run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from regbench.errors import ConfigError
+from regbench.methods.card import Card, Method
+from regbench.parameters import check_parameters
+
+
+def is_target(name: str) -> bool:
+    """Whether a method's name points to a class instead of a row of the method table."""
+    return ":" in name
+
+
+def absolute_target(name: str, folder: Path) -> str:
+    """The target with the path of its file made absolute, relative to `folder`; other names as they are."""
+    if not is_target(name):
+        return name
+    place, _, attribute = name.rpartition(":")
+    return f"{(folder / Path(place).expanduser()).absolute()}:{attribute}" if place.endswith(".py") else name
+
+
+def method_card(name: str) -> Card:
+    """The card of a method; ConfigError if it is not known or cannot be imported."""
+    if is_target(name):
+        return _own_card(name, resolve_target(name))
+    from regbench.methods.table import card
+
+    return card(name)
+
+
+def method_class(name: str) -> type:
+    """The class of a method, its module imported; ConfigError as for `method_card`."""
+    if is_target(name):
+        return resolve_target(name)
+    from regbench.methods import table
+
+    return table.method_class(name)
+
+
+def method_parameters(name: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """All parameters of a method, checked and converted; ConfigError, beginning with `where`, otherwise."""
+    if is_target(name):
+        return check_parameters(resolve_target(name), given, where)
+    from regbench.methods.table import resolve_parameters
+
+    return resolve_parameters(name, dict(given), where)
+
+
+def build_method(name: str, parameters: Mapping[str, Any]) -> Method:
+    """A method with its parameters; construction only, nothing is prepared."""
+    if is_target(name):
+        method: Method = resolve_target(name)(**parameters)
+        return method
+    from regbench.methods.table import build
+
+    return build(name, dict(parameters))
+
+
+def version_of(name: str) -> str:
+    """The version that determines a method's results, such as 'antspyx 0.6.3', or the hash of a user's file."""
+    if not is_target(name):
+        from regbench.methods.table import card, method_version
+
+        return method_version(card(name))
+    source = getattr(sys.modules.get(resolve_target(name).__module__), "__file__", None)
+    if source is None:
+        return "unknown"
+    return f"{Path(source).name} {hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12]}"
+
+
+def resolve_target(name: str) -> type:
+    """The class that a target names, imported; ConfigError in one sentence if there is none."""
+    place, _, attribute = name.rpartition(":")
+    try:
+        module = _module_of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except FileNotFoundError:
+        raise ConfigError(f"method '{name}': there is no file {place}") from None
+    except Exception as error:  # whatever a user's module raises when it is imported
+        raise ConfigError(f"method '{name}': cannot be imported: {type(error).__name__}: {error}") from error
+    found = getattr(module, attribute, None)
+    if not isinstance(found, type) or not hasattr(found, "register"):
+        raise ConfigError(f"method '{name}': {place} has no class '{attribute}' with a method `register`")
+    if not hasattr(found, "__dataclass_fields__"):
+        raise ConfigError(f"method '{name}': class '{attribute}' must be a dataclass, its fields are its parameters")
+    return found
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    """The module in a file, imported once per process under a name that only this path has."""
+    path = path.absolute()
+    name = f"regbench_target_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by name while it is being executed.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _own_card(name: str, cls: type) -> Card:
+    card = getattr(cls, "card", None)
+    if isinstance(card, Card):
+        return card
+    return Card(
+        name=name,
+        target=name,
+        summary=(cls.__doc__ or cls.__name__).strip().splitlines()[0],
+        paradigm="classical",
+        supervision="none",
+        transformation="deformable",
+        citation="",
+        licence="",
+    )
