@@ -209,6 +209,8 @@ class _Session:
         matrices = self._prealignments(runnable, retry_failed)
         if not self.interruption.is_requested:
             self._cases(runnable, matrices)
+        if self.interruption.is_requested:
+            self.listener.message("stopping: the case at work is given up, finished ones are kept")
 
     def _prealignments(self, cases: Sequence[Case], retry_failed: bool) -> dict[str, dict[str, Any]]:
         """The records of the shared pre-alignments of the cases by key, computed where they are missing."""

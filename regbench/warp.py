@@ -23,6 +23,8 @@ from regbench.volume import Grid, Image, Labels
 OnGrid = TypeVar("OnGrid", Image, Labels)
 
 _TOLERANCE_VOXELS = 1e-4
+# A Gaussian of sigma 0.42 voxels is about one voxel wide at half its height.
+_SIGMA_PER_VOXEL = 0.42
 _SLAB_POINTS = 1 << 16
 
 
@@ -54,6 +56,21 @@ def resample(moving: OnGrid, grid: Grid, matrix: np.ndarray | None = None, outsi
     for rows in _slabs(grid):
         out[rows] = _sample(moving, _chained(chain, grid, rows), outside)
     return _like(moving, out, grid)
+
+
+def band_limited(image: Image, spacing_mm: float | np.ndarray) -> Image:
+    """The image smoothed so that a grid of `spacing_mm` (mm, per axis or for all) can hold it.
+
+    The Gaussian supplies what the point spread of the larger voxel has beyond that of the smaller one, taking
+    the width of a voxel for the width at half height of its point spread (sigma = 0.42 voxels).
+    """
+    from scipy.ndimage import gaussian_filter
+
+    wider = np.maximum(np.square(spacing_mm) - image.grid.spacing_mm**2, 0.0)
+    sigma_voxels = _SIGMA_PER_VOXEL * np.sqrt(wider) / image.grid.spacing_mm
+    if sigma_voxels.max() < 0.1:
+        return image
+    return Image(gaussian_filter(image.array, sigma_voxels, mode="nearest"), image.grid)
 
 
 def sample_at(moving: Image | Labels, points_mm: np.ndarray, outside: float = 0) -> np.ndarray:
@@ -101,17 +118,22 @@ def _linear(array: np.ndarray, coordinates: list[np.ndarray]) -> np.ndarray:
         # An axis of one voxel has no upper neighbour; its step is 0 and its fraction is 0.
         steps.append(stride if n > 1 else 0)
 
-    def blend(axis: int, offset: int) -> np.ndarray:
-        if axis == ndim:
-            return flat[offset:].take(base, axis=0).astype(np.float64)
-        lower, upper = blend(axis + 1, offset), blend(axis + 1, offset + steps[axis])
-        # Not lower + f * (upper - lower), which is not exact at f = 1.
-        upper *= fractions[axis]
-        lower *= 1.0 - fractions[axis]
-        lower += upper
-        return lower
+    return _blend(flat, base, steps, fractions)
 
-    return blend(0, 0)
+
+def _blend(
+    flat: np.ndarray, base: np.ndarray, steps: list[int], fractions: list[np.ndarray], offset: int = 0
+) -> np.ndarray:
+    """Values at `base + offset`, interpolated over the axes that have a step and a fraction, first axis outermost."""
+    if not steps:
+        return flat[offset:].take(base, axis=0).astype(np.float64)
+    lower = _blend(flat, base, steps[1:], fractions[1:], offset)
+    upper = _blend(flat, base, steps[1:], fractions[1:], offset + steps[0])
+    # Not lower + f * (upper - lower), which is not exact at f = 1.
+    upper *= fractions[0]
+    lower *= 1.0 - fractions[0]
+    lower += upper
+    return lower
 
 
 def _slabs(grid: Grid) -> Iterator[slice]:

@@ -73,7 +73,7 @@ def test_soft_dice_leaves_out_absent_labels():
     ],
 )
 def test_a_wrong_recipe_is_one_sentence(tmp_path, change, words):
-    with pytest.raises(ConfigError, match="recipe.yaml") as caught:
+    with pytest.raises(ConfigError, match=r"recipe\.yaml") as caught:
         load_recipe(_write(tmp_path, **change))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -145,7 +145,7 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path):
 def test_weights_that_cannot_be_loaded_are_one_sentence(tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not weights")
-    with pytest.raises(MethodError, match="broken.safetensors"):
+    with pytest.raises(MethodError, match=r"broken\.safetensors"):
         VoxelMorph(weights=str(broken)).prepare()
     with pytest.raises(MethodError, match="do not exist"):
         VoxelMorph(weights=str(tmp_path / "none.safetensors")).prepare()

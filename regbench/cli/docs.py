@@ -71,10 +71,10 @@ PARTS: dict[str, Callable[[], str]] = {
 def refreshed(text: str) -> str:
     """The text with every generated part made again; ValueError for a part that is not marked in it."""
     for name, make in PARTS.items():
-        pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(\n<!-- {name}:end -->)", re.DOTALL)
+        pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"no part '{name}' between its markers")
-        part = make()
+        part = make() + "\n"
         text = pattern.sub(lambda found, part=part: found[1] + part + found[2], text)  # type: ignore[misc]
     return text
 

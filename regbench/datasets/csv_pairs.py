@@ -5,7 +5,7 @@
 
 Columns: `fixed` and `moving` are images and required; `*_labels`, `*_landmarks` and `*_mask` are optional, and
 may be empty in single rows. Paths are relative to the folder of the CSV; `$NAME` and `${NAME}` are
-environment variables. Formats: see `regbench.files.images`. `id` names a pair.
+environment variables. Formats: NIfTI, Analyze, MetaImage, NRRD, npz, npy, mgz. `id` names a pair.
 
 `fixed_id` and `moving_id` name the subjects. Statistics depend on knowing which pairs share a subject, so
 an image file has one subject wherever it occurs: the id given to it in any row, else its file name

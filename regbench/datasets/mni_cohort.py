@@ -9,8 +9,8 @@ substitute for scans. All subjects share one topology, and their differences are
 which suits smooth deformation models.
 
 Subjects: `train-000` ..., `validation-000` ..., `test-000` ...; the three splits use disjoint random
-streams. Pair protocols: `random:N` (N ordered pairs of one split without repetition), `consecutive`,
-`all-ordered`.
+streams. Pair protocols: `random:N` (N ordered pairs of one split without repetition), `disjoint:N` (no subject
+twice), `consecutive`, `all-ordered`.
 
 Licence: the template is free to use with the ICBM copyright notice (see nilearn); generated images are yours.
 Citation: Fonov et al., NeuroImage 54 (2011) 313-327; Fonov et al., NeuroImage 47 (2009) S102.
@@ -22,6 +22,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from regbench.datasets.mni_template import (
     TISSUES,
     blurred_template,
     cortex_labels,
+    forget_template,
     load_template,
     parcel_table,
     template_hash,
@@ -45,7 +47,7 @@ from regbench.volume import Grid, Image, Labels
 from regbench.warp import linear_samples, sample_displacement
 
 VERSION = 1
-SPLITS = {"train": 64, "validation": 8, "test": 24}
+SPLITS = {"train": 256, "validation": 8, "test": 24}
 LABEL_SETS = ("parcels", "cortex", "tissues")
 _CENTRE_MM = {3: (0.0, -17.0, 5.0), 2: (0.0, -17.0)}
 _EXTENT_MM = {3: (160.0, 192.0, 160.0), 2: (160.0, 192.0)}
@@ -133,6 +135,7 @@ class MniCohort:
 
     def load(self, ref: PairRef) -> Pair:
         """The pair with labels and true displacement; subjects are generated once and cached on disk."""
+        self._generate_missing(ref)
         fixed, moving = self.subject(ref.fixed), self.subject(ref.moving)
         return Pair(
             name=ref.id,
@@ -153,8 +156,7 @@ class MniCohort:
 
     def subject(self, name: str) -> Subject:
         """One subject, from the cache or generated (a second or two at 2 mm)."""
-        path = cache_folder("mni-cohort") / f"{self._subject_key(name)[:24]}.npz"
-        arrays = cached_arrays(path, lambda: self._generate(name))
+        arrays = cached_arrays(self._subject_path(name), lambda: self._generate(name))
         grid, flow_grid = self.grid, self._centred_grid(_FLOW_SPACING_MM)
         parcels, names = arrays["parcels"], parcel_table()
         cortex = np.where(parcels <= max(cortex_labels()), parcels, 0)
@@ -173,6 +175,20 @@ class MniCohort:
         """The image of one subject and its map of the chosen label set."""
         subject = self.subject(name)
         return subject.image, subject.labels[self.labels]
+
+    def _generate_missing(self, ref: PairRef) -> None:
+        """Puts all subjects of this data set into the cache if one of the pair is missing, and lets the template go.
+
+        So the template is read once, and its memory does not count as that of the method that runs next.
+        """
+        if all(self._subject_path(name).exists() for name in (ref.fixed, ref.moving)):
+            return
+        for name in sorted({ref.fixed, ref.moving} | {n for r in self.pair_refs() for n in (r.fixed, r.moving)}):
+            cached_arrays(self._subject_path(name), lambda name=name: self._generate(name))  # type: ignore[misc]
+        forget_template()
+
+    def _subject_path(self, name: str) -> Path:
+        return cache_folder("mni-cohort") / f"{self._subject_key(name)[:24]}.npz"
 
     def _centred_grid(self, spacing_mm: float) -> Grid:
         # Shapes are multiples of 8 voxels, which suits multi-resolution methods and networks alike.

@@ -144,6 +144,12 @@ def blurred_template(sigma_mm: float) -> tuple[np.ndarray, np.ndarray]:
     return fractions, ndimage.gaussian_filter(texture, sigma_mm)
 
 
+def forget_template() -> None:
+    """Frees what `load_template` and `blurred_template` keep in memory, about half a gigabyte."""
+    load_template.cache_clear()
+    blurred_template.cache_clear()
+
+
 def parcel_table() -> dict[int, str]:
     """The names of all parcels by label number, without reading the template."""
     names: dict[int, str] = {}

@@ -2,8 +2,7 @@
 
 The new grid keeps the first voxel centre and the directions of the axes, and has as many voxels as fit. So
 new voxels fall onto old ones where the sizes are multiples of each other, and label maps are then
-subsampled without ties. Images are smoothed before they get coarser, by a Gaussian that supplies what
-the wider point spread of the larger voxel has beyond that of the smaller one (FWHM about one voxel).
+subsampled without ties. Images are smoothed before they get coarser (`regbench.warp.band_limited`).
 """
 
 from __future__ import annotations
@@ -15,10 +14,7 @@ import numpy as np
 from regbench.displacement import Displacement
 from regbench.pair import Pair
 from regbench.volume import Grid, Image
-from regbench.warp import resample, sample_displacement
-
-# A Gaussian of sigma 0.42 voxels is about one voxel wide at half its height.
-_SIGMA_PER_VOXEL = 0.42
+from regbench.warp import band_limited, resample, sample_displacement
 
 
 def respaced_grid(grid: Grid, spacing_mm: float) -> Grid:
@@ -30,23 +26,13 @@ def respaced_grid(grid: Grid, spacing_mm: float) -> Grid:
     return Grid(shape, affine)
 
 
-def respaced_image(image: Image, grid: Grid) -> Image:
-    """The image on a grid of other voxel size, smoothed along the axes that get coarser, then read linearly."""
-    from scipy.ndimage import gaussian_filter
-
-    wider = np.maximum(grid.spacing_mm**2 - image.grid.spacing_mm**2, 0.0)
-    sigma_voxels = _SIGMA_PER_VOXEL * np.sqrt(wider) / image.grid.spacing_mm
-    smooth = gaussian_filter(image.array, sigma_voxels, mode="nearest") if sigma_voxels.max() > 1e-3 else image.array
-    return resample(Image(smooth, image.grid), grid)
-
-
 def respaced_pair(pair: Pair, spacing_mm: float) -> Pair:
     """The pair with both images, their labels and masks (nearest voxel) at `spacing_mm`; points stay where they are."""
     changes: dict[str, object] = {}
     for side in ("fixed", "moving"):
         image: Image = getattr(pair, side)
         grid = respaced_grid(image.grid, spacing_mm)
-        changes[side] = respaced_image(image, grid)
+        changes[side] = resample(band_limited(image, grid.spacing_mm), grid)
         for part in (f"{side}_labels", f"{side}_mask"):
             labels = getattr(pair, part)
             changes[part] = None if labels is None else resample(labels, grid)

@@ -19,7 +19,7 @@ from regbench.displacement import Displacement
 from regbench.errors import MethodDeclined, MethodError
 from regbench.pair import BlindPair
 from regbench.volume import Grid, Image
-from regbench.warp import resample, sample_displacement
+from regbench.warp import band_limited, resample, sample_displacement
 
 if TYPE_CHECKING:
     from regbench.methods.nets.unet import RegistrationUNet
@@ -85,20 +85,10 @@ def network_input(image: Image, grid: Grid) -> np.ndarray:
 
     A Gaussian takes out what the coarser grid cannot hold; the 99.5th percentile of the non-zero voxels maps to 1.
     """
-    array = resample(_band_limited(image, grid), grid).array
+    array = resample(band_limited(image, float(grid.spacing_mm.mean())), grid).array
     foreground = array[array > 0]
     top = float(np.percentile(foreground, _PERCENTILE)) if foreground.size else 1.0
     return np.clip(array / top, 0.0, 1.5).astype(np.float32)
-
-
-def _band_limited(image: Image, grid: Grid) -> Image:
-    from scipy import ndimage
-
-    lost = np.maximum(grid.spacing_mm.mean() ** 2 - image.grid.spacing_mm**2, 0.0)
-    sigma_voxels = 0.42 * np.sqrt(lost) / image.grid.spacing_mm
-    if sigma_voxels.max() < 0.1:
-        return image
-    return Image(ndimage.gaussian_filter(image.array, sigma_voxels, mode="nearest"), image.grid)
 
 
 def weight_file(weights: str, ndim: int) -> Path | None:

@@ -27,6 +27,7 @@ from regbench import __version__
 from regbench.errors import ConfigError, StoreError
 from regbench.methods.nets.spatial import warp
 from regbench.methods.nets.unet import RegistrationUNet
+from regbench.methods.voxelmorph import TrainedNetwork, load_network
 from regbench.training import losses
 from regbench.training.recipe import ScheduleRecipe, TrainingRecipe, load_recipe
 from regbench.training.subjects import TrainingSet, load_training_set
@@ -101,10 +102,14 @@ class _Training:
         self.recipe, self.folder, self.data, self.validation, self.message = recipe, folder, data, validation, message
         torch.manual_seed(recipe.seed)
         network = RegistrationUNet(data.grid.ndim, recipe.network.channels, recipe.network.squarings)
+        self.start: TrainedNetwork | None = None
+        if recipe.start_from is not None:
+            self.start = load_network(recipe.start_from)
+            network.load_state_dict(self.start.network.state_dict())
         optimiser = torch.optim.Adam(network.parameters(), lr=recipe.schedule.learning_rate)
         self.state = _State(network, optimiser)
         self.scans = torch.from_numpy(data.scans)[:, None]
-        self.labels = torch.from_numpy(data.labels.astype(np.int32))[:, None]
+        self.labels = torch.from_numpy(data.labels)[:, None]
         self.supervised = recipe.loss.dice > 0
 
     def run(self) -> Path:
@@ -152,12 +157,15 @@ class _Training:
             terms["similarity"] = recipe.similarity_weight * self._similarity(fixed, warp(moving, displacement))
         if self.supervised:
             n = min(recipe.labels_per_step, len(self.data.label_values))
-            chosen = torch.from_numpy(rng.choice(self.data.label_values, n, replace=False).astype(np.int32))
+            chosen = torch.from_numpy(
+                rng.choice(self.data.label_values, n, replace=False).astype(self.data.labels.dtype)
+            )
             chosen = chosen.view(1, -1, *[1] * self.data.grid.ndim)
             one_hot_fixed = (self.labels[fixed_ids] == chosen).float()
             one_hot_moving = (self.labels[moving_ids] == chosen).float()
             overlap = losses.soft_dice_loss(one_hot_fixed, warp(one_hot_moving, displacement))
-            terms["dice"] = recipe.dice * overlap
+            rise = min(self.state.step / recipe.dice_rise, 1.0) if recipe.dice_rise else 1.0
+            terms["dice"] = rise * recipe.dice * overlap
         return terms
 
     def _similarity(self, fixed: Tensor, moved: Tensor) -> Tensor:
@@ -230,6 +238,7 @@ class _Training:
             "supervision": "labels" if self.supervised else "image",
             "trained_on": {"dataset": dataset, "parameters": parameters, "subjects": self.data.subjects},
             "recipe": recipe.model_dump(mode="json"),
+            "start": self.start.facts if self.start else None,
             "steps": state.step,
             "best_step": state.best_step,
             "best_validation_score": round(state.best_score, 4),

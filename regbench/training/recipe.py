@@ -30,6 +30,7 @@ class LossRecipe(_Strict):
     window: int = Field(5, ge=3)
     diffusion: float = Field(0.5, ge=0)
     dice: float = Field(0.0, ge=0)
+    dice_rise: int = Field(0, ge=0, description="steps over which the weight of `dice` rises from 0")
     labels_per_step: int = Field(12, ge=1)
 
 
@@ -56,6 +57,7 @@ class TrainingRecipe(_Strict):
     network: NetworkRecipe = NetworkRecipe()
     loss: LossRecipe = LossRecipe()
     schedule: ScheduleRecipe = ScheduleRecipe()
+    start_from: Path | None = Field(None, description="weights of another training to go on from")
     validation_pairs: int = Field(6, ge=1)
     seed: int = 0
 
@@ -80,6 +82,8 @@ def load_recipe(path: Path) -> TrainingRecipe:
         raise ConfigError(f"{path}: {_first_problem(error)}") from None
     if len(recipe.dataset) != 1:
         raise ConfigError(f"{path}: dataset: give one dataset with its parameters")
+    if recipe.start_from is not None and not recipe.start_from.is_file():
+        raise ConfigError(f"{path}: start_from: {recipe.start_from} does not exist; train it first")
     return recipe
 
 
