@@ -327,3 +327,11 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypa
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("REGBENCH_CACHE", str(tmp_path / "file"))
     assert MniCohort(ndim=2, spacing_mm=8.0).subject("test-000").image.array.max() > 0
+
+
+def test_disjoint_pairs_share_no_subject_and_have_a_limit():
+    chosen = select_pairs([f"s{i}" for i in range(24)], "disjoint:12", 0, "here")
+    assert len({name for pair in chosen for name in pair}) == 24
+    assert chosen != select_pairs([f"s{i}" for i in range(24)], "disjoint:12", 1, "here")
+    with pytest.raises(ConfigError, match=r"here: 13 pairs .* 1 to 12 \(disjoint\)"):
+        select_pairs([f"s{i}" for i in range(24)], "disjoint:13", 0, "here")
