@@ -134,7 +134,7 @@ def _shift_clause(base: Group, groups: list[Group]) -> str | None:
     ]
     if base.condition != UNSHIFTED or not shifted or metric is None:
         return None
-    method, reference = _learned_and_reference(base)
+    method, reference = learned_and_reference(base)
     if method is None:
         return None
     found = [(group, _gains(base, group, metric, method, reference)) for group in shifted]
@@ -210,7 +210,7 @@ def _gains(base: Group, shifted: Group, metric: str, method: str, reference: str
     return _Gains(metric, base.interval(before), base.interval(after), base.interval(paired_difference(after, before)))
 
 
-def _learned_and_reference(group: Group) -> tuple[str | None, str | None]:
+def learned_and_reference(group: Group) -> tuple[str | None, str | None]:
     """Returns the best learned method and the best classical one, or identity; without a learned one the best alone."""
     learned = [m.name for m in group.methods if m.paradigm in ("learned", "hybrid") and m.name in _measured(group)]
     classical = [m.name for m in group.methods if m.paradigm == "classical" and m.name in _measured(group)]

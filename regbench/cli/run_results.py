@@ -16,6 +16,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def show_run(record: RunRecord) -> None:
     """Writes the derived files of a run, then prints its table, what it means, where the files are, and failures."""
+    from regbench.analysis.headline import headline
     from regbench.analysis.takeaway import takeaway
     from regbench.cli.console import messages, output, say
     from regbench.reports.derived import method_order, write_derived
@@ -28,6 +29,9 @@ def show_run(record: RunRecord) -> None:
     if any(row["status"] == "ok" for row in rows):
         console.print()
         print_summary(console, rows, method_order(record.run))
+        answer = headline(rows)
+        if answer:
+            console.print(f"\n{answer}", markup=False, style="bold")
         console.print(f"\n{takeaway(rows)}\n", markup=False)
     for what, name in (("report", "report.html"), ("numbers", "results.csv"), ("run folder", "")):
         if (folder / name).exists():

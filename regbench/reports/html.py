@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from regbench.analysis.groups import Row, pair_of
+from regbench.analysis.headline import headline
 from regbench.analysis.summary import SummaryRow, best_rows, notes, summarise, takeaway
 from regbench.metrics.table import METRICS
 from regbench.reports import words
@@ -41,6 +42,7 @@ def render_report(run: Mapping[str, Any], rows: Sequence[Row], plots: Sequence[P
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html.j2").render(
         name=run.get("name") or run.get("run") or "run",
+        headline=headline(rows),
         takeaway=takeaway(rows),
         notes=notes(rows),
         counts=_counts(rows),
