@@ -45,7 +45,7 @@ def test_splits_are_disjoint_named_and_listed_without_images() -> None:
     cohort = MniCohort()
     names = {split: cohort.subjects(split) for split in SPLITS}
     assert names["train"][0] == "train-000"
-    assert [len(names[split]) for split in ("train", "validation", "test")] == [64, 8, 24]
+    assert [len(names[split]) for split in ("train", "validation", "test")] == [256, 8, 24]
     everyone = [name for split in names.values() for name in split]
     assert len(set(everyone)) == len(everyone)
     assert all(ref.fixed in names["test"] and ref.moving in names["test"] for ref in cohort.pair_refs())
@@ -298,7 +298,7 @@ def test_a_damaged_cache_file_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, damage: bytes
 ) -> None:
     monkeypatch.setenv("REGBENCH_CACHE", str(tmp_path))
-    cohort = MniCohort(ndim=2, spacing_mm=8.0)
+    cohort = MniCohort(ndim=2, spacing_mm=8.0, pairs="random:1")
     ref = cohort.pair_refs()[0]
     good = cohort.load(ref)
     files = sorted((tmp_path / "mni-cohort").iterdir())

@@ -183,8 +183,10 @@ class MniCohort:
         """
         if all(self._subject_path(name).exists() for name in (ref.fixed, ref.moving)):
             return
-        for name in sorted({ref.fixed, ref.moving} | {n for r in self.pair_refs() for n in (r.fixed, r.moving)}):
-            cached_arrays(self._subject_path(name), lambda name=name: self._generate(name))  # type: ignore[misc]
+        for name in dict.fromkeys([ref.fixed, *(n for r in self.pair_refs() for n in (r.fixed, r.moving))]):
+            self.subject(name)
+            if not self._subject_path(name).exists():
+                return  # there is no cache to fill: the disk is full, or read-only
         forget_template()
 
     def _subject_path(self, name: str) -> Path:
