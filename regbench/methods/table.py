@@ -123,7 +123,10 @@ _ROWS = (
         trained_on=_COHORT,
         weights="voxelmorph-cohort",
         grids="any; images must lie roughly in MNI space",
-        notes="Trained on subjects that are one template under smooth deformations; not meant for clinical scans.",
+        notes="Small, trained on two CPU cores in under an hour on 256 simulated subjects (one template under smooth "
+        "deformations), 3-D at 3 mm: not meant for clinical scans. Held-out subjects, configs/quickstart.yaml: "
+        "Dice .736 (identity .488) in 3-D and .787 (.355) in 2-D; .700 and .751 with gamma 3.",
+        deterministic="yes, for a fixed number of threads",
     ),
     Card(
         name="voxelmorph-cohort-sup",
@@ -138,7 +141,10 @@ _ROWS = (
         trained_on=_COHORT,
         weights="voxelmorph-cohort-sup",
         grids="any; images must lie roughly in MNI space",
-        notes="Trained on subjects that are one template under smooth deformations; not meant for clinical scans.",
+        notes="As voxelmorph-cohort; the last 3000 (3-D) or 5000 (2-D) steps with soft Dice of the parcels beside the "
+        "image loss. Held-out subjects, configs/quickstart.yaml: Dice .739 (identity .488) in 3-D and .794 (.355) in "
+        "2-D; .700 and .748 with gamma 3.",
+        deterministic="yes, for a fixed number of threads",
     ),
 )
 
