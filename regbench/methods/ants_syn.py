@@ -48,7 +48,7 @@ class AntsSyn:
     radius_voxels: int = 2
     bins: int = 32
     shrink: tuple[int, ...] = (8, 4, 2, 1)
-    iterations: tuple[int, ...] = (60, 40, 10, 0)
+    iterations: tuple[int, ...] = (60, 40, 20, 5)
     smoothing_voxels: tuple[float, ...] = (2.0, 1.0, 0.0, 0.0)
     step: float = 0.2
     update_variance_voxels: float = 3.0
