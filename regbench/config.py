@@ -31,7 +31,7 @@ from pydantic import (
 
 from regbench.config_file import ConfigFile, Place, read_yaml
 from regbench.errors import ConfigError, RegbenchError
-from regbench.parameters import nearest
+from regbench.parameters import expand_variables, nearest
 from regbench.targets import absolute_target, is_target
 
 Prealign = Literal["none", "moments", "rigid", "affine"]
@@ -74,16 +74,7 @@ def _expand(value: Any) -> Any:
         return {key: _expand(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_expand(item) for item in value]
-    if not isinstance(value, str):
-        return value
-
-    def replace(match: re.Match[str]) -> str:
-        variable = match[1] or match[2]
-        if variable not in os.environ:
-            raise ValueError(f"environment variable ${variable} is not set")
-        return os.environ[variable]
-
-    return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", replace, value)
+    return expand_variables(value) if isinstance(value, str) else value
 
 
 def _looks_like_path(name: str) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
+import re
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
@@ -18,6 +20,18 @@ def nearest(word: str, known: list[str]) -> str:
     """A hint such as "; did you mean 'iterations'?", or "" where nothing is near."""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def expand_variables(text: str) -> str:
+    """The text with `$NAME` and `${NAME}` replaced by environment variables; ValueError names one that is not set."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise ValueError(f"environment variable ${name} is not set")
+        return os.environ[name]
+
+    return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value, text)
 
 
 def check_parameters(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from typing import Any
 from regbench.datasets.protocol import PairRef
 from regbench.errors import ConfigError, DatasetError
 from regbench.pair import Pair
-from regbench.parameters import nearest
+from regbench.parameters import expand_variables, nearest
 
 _SIDES = ("fixed", "moving")
 _PARTS = ("labels", "landmarks", "mask")
@@ -193,13 +193,10 @@ def _absolute(text: str, csv_path: Path, where: str) -> Path:
 
 
 def _expanded(text: str, where: str) -> str:
-    def value(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name not in os.environ:
-            raise DatasetError(f"{where}: environment variable ${name} is not set; set it to the folder of the data")
-        return os.environ[name]
-
-    return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value, text)
+    try:
+        return expand_variables(text)
+    except ValueError as error:
+        raise DatasetError(f"{where}: {error}; set it to the folder of the data") from None
 
 
 # -- subjects ---------------------------------------------------------------------------------------

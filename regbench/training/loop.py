@@ -57,8 +57,12 @@ class _State:
             "best_weights": self.best_weights,
             **{k: getattr(self, k) for k in ("step", "seconds", "best_score", "best_step")},
         }
-        torch.save(content, temporary)
-        temporary.replace(path)
+        try:
+            torch.save(content, temporary)
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:  # torch's writer tells of a full disk by a RuntimeError
+            temporary.unlink(missing_ok=True)
+            raise StoreError(f"{path}: the checkpoint cannot be written; free some space and start again") from error
 
     def load(self, path: Path) -> None:
         content = torch.load(path, weights_only=True)

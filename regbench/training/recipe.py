@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from regbench.config_file import ConfigFile, read_yaml
 from regbench.errors import ConfigError
 from regbench.parameters import nearest
 
@@ -63,36 +64,25 @@ class TrainingRecipe(_Strict):
 
 
 def load_recipe(path: Path) -> TrainingRecipe:
-    """The recipe in a YAML file; ConfigError with one sentence that names the place of a mistake."""
-    import yaml
-
+    """The recipe in a YAML file; ConfigError with one sentence that names the line and the place of a mistake."""
+    file = read_yaml(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give the path of a training config") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigError(f"{path}: {place}this is not YAML; compare it with configs/train") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected keys and values, such as `name: my-network`")
-    try:
-        recipe = TrainingRecipe.model_validate(data)
+        recipe = TrainingRecipe.model_validate(file.data)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_problem(error)}") from None
+        raise ConfigError(_first_problem(file, error)) from None
     if len(recipe.dataset) != 1:
-        raise ConfigError(f"{path}: dataset: give one dataset with its parameters")
+        raise ConfigError(file.sentence(("dataset",), "give one dataset with its parameters"))
     if recipe.start_from is not None and not recipe.start_from.is_file():
-        raise ConfigError(f"{path}: start_from: {recipe.start_from} does not exist; train it first")
+        raise ConfigError(file.sentence(("start_from",), f"{recipe.start_from} does not exist; train it first"))
     return recipe
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(file: ConfigFile, error: ValidationError) -> str:
     problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
+    place = tuple(problem["loc"])
     if problem["type"] == "extra_forbidden":
         model: Any = TrainingRecipe
-        for part in problem["loc"][:-1]:
+        for part in place[:-1]:
             model = model.model_fields[str(part)].annotation
-        return f"{place}: unknown key{nearest(str(problem['loc'][-1]), list(model.model_fields))}"
-    return f"{place}: {problem['msg'].lower()}"
+        return file.sentence(place, f"unknown key{nearest(str(place[-1]), list(model.model_fields))}")
+    return file.sentence(place, problem["msg"].lower())
