@@ -13,6 +13,7 @@ Sources: Mattes et al., IEEE TMI 22 (2003) 120-128; Otsu, IEEE Trans. SMC 9 (197
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -55,7 +56,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class _ByInformation:
+class _ByInformation(ABC):
     """What `rigid` and `affine` share: levels from coarse to fine, one shrink factor each, and the sampling."""
 
     shrink: tuple[int, ...] = (8, 4, 2)
@@ -75,9 +76,9 @@ class _ByInformation:
         """Imports SimpleITK, so that its start is not timed as registration."""
         import SimpleITK  # noqa: F401
 
+    @abstractmethod
     def estimate(self, pair: BlindPair) -> np.ndarray:
         """The world affine (ndim+1, ndim+1) in mm, fixed -> moving; MethodError where the images have no overlap."""
-        raise NotImplementedError
 
     def register(self, pair: BlindPair) -> Displacement:
         """The linear map as a displacement on the fixed grid."""

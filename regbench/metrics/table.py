@@ -125,7 +125,8 @@ _ROWS = (
         unit="MiB",
         direction="lower",
         tolerance=math.inf,
-        definition="largest resident memory of the worker process so far",
+        definition="largest resident memory of the worker process while it registers one pair, the images and what "
+        "the method has loaded included",
         source="measured by the runner",
     ),
 )
