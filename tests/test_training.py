@@ -158,3 +158,9 @@ def test_network_input_does_not_depend_on_the_intensity_scale():
     assert np.allclose(
         network_input(Image(array, grid), target), network_input(Image(700 * array, grid), target), atol=1e-5
     )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_a_refusal_with_a_reason():
+    with pytest.raises(MethodDeclined, match="no CUDA GPU"):
+        VoxelMorph(device="cuda").prepare()

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -38,17 +38,26 @@ class TrainedNetwork:
 
 @dataclass(frozen=True)
 class VoxelMorph:
-    """Registration by a trained network. `weights`: a safetensors file, or the name of a shipped pair of files."""
+    """Registration by a trained network.
+
+    `weights`: a safetensors file that `regbench train` wrote, or the name of a shipped pair of files (2-D and 3-D).
+    """
 
     weights: str = "voxelmorph-cohort"
+    device: Literal["cpu", "cuda"] = "cpu"
     _loaded: dict[int, TrainedNetwork] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def prepare(self) -> None:
         """Loads the weights of every dimension there is, so that `register` finds them in memory."""
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise MethodDeclined("device is cuda, and torch finds no CUDA GPU; use `device: cpu`")
         for ndim in (2, 3):
             path = weight_file(self.weights, ndim)
             if path is not None:
                 trained = load_network(path)
+                trained.network.to(self.device)
                 self._loaded[trained.grid.ndim] = trained
         if not self._loaded:
             raise MethodError(f"voxelmorph: no weights '{self.weights}'; give a .safetensors file that regbench wrote")
@@ -64,9 +73,10 @@ class VoxelMorph:
             raise MethodDeclined(f"weights '{self.weights}' are not for {pair.ndim}-D images")
         with torch.inference_mode():
             fixed, moving = (
-                torch.from_numpy(network_input(image, trained.grid))[None, None] for image in (pair.fixed, pair.moving)
+                torch.from_numpy(network_input(image, trained.grid))[None, None].to(self.device)
+                for image in (pair.fixed, pair.moving)
             )
-            voxels = trained.network(fixed, moving)[0].movedim(0, -1).numpy()
+            voxels = trained.network(fixed, moving)[0].movedim(0, -1).cpu().numpy()
         on_trained_grid = Displacement(voxels @ trained.grid.linear.T, trained.grid)
         if pair.fixed.grid.matches(trained.grid):
             return Displacement(on_trained_grid.vectors_mm, pair.fixed.grid)
