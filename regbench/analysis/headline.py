@@ -43,9 +43,10 @@ def _answer(verdicts: Counter[Verdict], n: int) -> str:
         counts = ", ".join(f"{v.replace('too few', 'open')} on {verdicts[v]}" for v in outcomes if verdicts[v])
         return f"Over {n} datasets, the best learned method against the best classical one is {counts}"
     where = _everywhere(n)
+    learned = "the best learned method of this run"
     return {
-        "ahead": f"Learning helps here: the best learned method of this run is ahead of the best classical one{where}",
-        "behind": f"Learning does not help here: the best learned method of this run is behind the best classical one{where}",
+        "ahead": f"Learning helps here: {learned} is ahead of the best classical one{where}",
+        "behind": f"Learning does not help here: {learned} is behind the best classical one{where}",
         "level": f"Learned and classical methods are level here{where}",
         "undecided": f"These pairs leave open whether the best learned or the best classical method is ahead{where}",
         "too few": f"The pairs are too few to tell learned from classical methods{where}",
