@@ -29,6 +29,7 @@ from regbench.alignment import Alignment
 from regbench.displacement import Displacement
 from regbench.errors import DatasetError, InvalidDisplacement, MethodDeclined, MethodError, RegbenchError, StoreError
 from regbench.pair import BlindPair, Pair
+from regbench.phases import EVALUATING, LOADING, READING, REGISTERING, SETTING_UP
 from regbench.plan import Case
 from regbench.prealign import Prealignment, checked_matrix, prealigned
 from regbench.store import FIELDS, PICTURES, file_name
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Phases of a case as the supervisor sees them; the time limit of the method runs during OWN_PHASES.
-READING, LOADING, SETTING_UP, REGISTERING, EVALUATING = "reading", "loading", "setting up", "registering", "evaluating"
-OWN_PHASES = (LOADING, SETTING_UP, REGISTERING)
 _LONGEST_REASON = 400
 
 

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from regbench.errors import StoreError
+from regbench.phases import OWN_PHASES, READING, STARTING
 from regbench.resources import memory_mib, worker_environment
 from regbench.store import reason_of
 from regbench.worker import TEMPORARY_PREFIX
 
-_STARTING, _READING = "starting", "reading"
-_OWN_PHASES = ("loading", "setting up", "registering")
 _SIGNAL_MEANINGS = {
     signal.SIGSEGV: "a memory access violation in native code",
     signal.SIGABRT: "native code aborted",
@@ -91,9 +90,9 @@ class Supervisor:
         """Hands a piece of work to the worker, which is started if need be; `check` tells how it ends."""
         self._outcome = None
         self._request, self._is_untouched = request, self._process is not None
-        self._phase, self._phase_start, self._own_s = _READING, time.monotonic(), 0.0
+        self._phase, self._phase_start, self._own_s = READING, time.monotonic(), 0.0
         if self._process is None:
-            self._phase = _STARTING
+            self._phase = STARTING
             try:
                 self._start()
             except OSError as error:
@@ -239,18 +238,18 @@ class Supervisor:
 
     def _enter(self, phase: str) -> None:
         now = time.monotonic()
-        if self._phase in _OWN_PHASES:
+        if self._phase in OWN_PHASES:
             self._own_s += now - self._phase_start
         self._phase, self._phase_start = phase, now
 
     def _deadline(self) -> float:
-        allowed = self._limits.method_s - self._own_s if self._phase in _OWN_PHASES else self._limits.side_s
+        allowed = self._limits.method_s - self._own_s if self._phase in OWN_PHASES else self._limits.side_s
         return self._phase_start + allowed
 
     def _over_limit(self) -> Outcome | None:
         now = time.monotonic()
         if now >= self._deadline():
-            if self._phase in _OWN_PHASES:
+            if self._phase in OWN_PHASES:
                 reason = f"the method was still {self._phase} at the time limit of {self._limits.method_s:g} s"
             else:
                 reason = f"{self._phase} took longer than {self._limits.side_s:g} s"

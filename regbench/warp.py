@@ -24,7 +24,7 @@ OnGrid = TypeVar("OnGrid", Image, Labels)
 
 _TOLERANCE_VOXELS = 1e-4
 # A Gaussian of sigma 0.42 voxels is about one voxel wide at half its height.
-_SIGMA_PER_VOXEL = 0.42
+SIGMA_PER_VOXEL = 0.42
 _SLAB_POINTS = 1 << 16
 
 
@@ -67,7 +67,7 @@ def band_limited(image: Image, spacing_mm: float | np.ndarray) -> Image:
     from scipy.ndimage import gaussian_filter
 
     wider = np.maximum(np.square(spacing_mm) - image.grid.spacing_mm**2, 0.0)
-    sigma_voxels = _SIGMA_PER_VOXEL * np.sqrt(wider) / image.grid.spacing_mm
+    sigma_voxels = SIGMA_PER_VOXEL * np.sqrt(wider) / image.grid.spacing_mm
     if sigma_voxels.max() < 0.1:
         return image
     return Image(gaussian_filter(image.array, sigma_voxels, mode="nearest"), image.grid)

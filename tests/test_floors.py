@@ -30,6 +30,7 @@ FLOORS: list[list[str]] = [
         "plan",
         "prealign",
         "pictures",
+        "phases",
         "execution",
         "worker",
         "isolation",

@@ -44,7 +44,7 @@ from regbench.displacement import Displacement
 from regbench.errors import ConfigError
 from regbench.pair import Pair
 from regbench.volume import Grid, Image, Labels
-from regbench.warp import linear_samples, sample_displacement
+from regbench.warp import SIGMA_PER_VOXEL, linear_samples, sample_displacement
 
 VERSION = 1
 SPLITS = {"train": 256, "validation": 8, "test": 24}
@@ -235,7 +235,7 @@ class MniCohort:
         look = self.appearance
         means = np.array([rng.uniform(*look.csf), rng.uniform(*look.grey), rng.uniform(*look.white)])
         # The point spread of a scanner of this voxel size; the template has 1 mm of its own.
-        fractions, texture = blurred_template(0.42 * float(np.sqrt(max(self.spacing_mm**2 - 1.0, 0.0))))
+        fractions, texture = blurred_template(SIGMA_PER_VOXEL * float(np.sqrt(max(self.spacing_mm**2 - 1.0, 0.0))))
         scan = fractions @ means.astype(np.float32) + look.texture * texture
         return linear_samples(scan, template_voxel)
 

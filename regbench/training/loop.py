@@ -28,9 +28,11 @@ from regbench.errors import ConfigError, StoreError
 from regbench.methods.nets.spatial import warp
 from regbench.methods.nets.unet import RegistrationUNet
 from regbench.methods.voxelmorph import TrainedNetwork, load_network
+from regbench.metrics.overlap import overlap_counts
 from regbench.training import losses
 from regbench.training.recipe import ScheduleRecipe, TrainingRecipe, load_recipe
 from regbench.training.subjects import TrainingSet, load_training_set
+from regbench.volume import Grid, Labels
 
 logger = logging.getLogger(__name__)
 
@@ -205,9 +207,8 @@ class _Training:
         similarity = 1.0 - float(self._similarity(fixed, warp(moving, displacement)))
         labels = torch.from_numpy(data.labels[moving_id].astype(np.float32))[None, None]
         moved = warp(labels, displacement, mode="nearest")[0, 0].numpy().astype(np.int64)
-        values = data.label_values
         return similarity, *(
-            _mean_dice(data.labels[fixed_id], other, values) for other in (moved, data.labels[moving_id])
+            _mean_dice(data.labels[fixed_id], other, data.grid) for other in (moved, data.labels[moving_id])
         )  # type: ignore[return-value]
 
     def _log(self, entry: dict[str, float]) -> None:
@@ -259,9 +260,7 @@ def _rate(step: int, schedule: ScheduleRecipe) -> float:
     return rise * (schedule.final_rate + (1.0 - schedule.final_rate) * fall)
 
 
-def _mean_dice(fixed: np.ndarray, moved: np.ndarray, values: np.ndarray) -> float:
-    n = int(values.max()) + 1
-    table = np.bincount(fixed.ravel().astype(np.int64) * n + moved.ravel(), minlength=n * n).reshape(n, n)
-    overlap = np.diag(table)[values]
-    total = table.sum(0)[values] + table.sum(1)[values]
-    return float(np.mean(2 * overlap[total > 0] / total[total > 0]))
+def _mean_dice(fixed: np.ndarray, moved: np.ndarray, grid: Grid) -> float:
+    """Returns the mean Dice over the labels of either map."""
+    _, both, in_fixed, in_moved = overlap_counts(Labels(fixed, grid), Labels(moved, grid))
+    return float(np.mean(2 * both / (in_fixed + in_moved)))
