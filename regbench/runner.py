@@ -98,6 +98,9 @@ def run(
     limits = Limits(timeout_s or config.engine.timeout_s, memory_mib=config.engine.memory_mib)
     timing = timing or ("shared" if workers and workers > 1 else config.engine.timing)
     n_workers = 1 if timing == "exclusive" else workers or config.engine.workers
+    wished = workers or config.engine.workers
+    if wished > n_workers:
+        listener.message(f"timing: exclusive runs one worker at a time; `timing: shared` would use all {wished}")
     engine = build_engine(config.engine.kind, n_workers, limits)
     with RunStore.open(folder, fresh=fresh) as store, _Interruption() as interruption:
         done = store.finished_keys(retry_failed)

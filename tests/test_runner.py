@@ -265,7 +265,9 @@ def test_several_workers_share_the_cases_and_say_so(tmp_path: Path) -> None:
 def test_exclusive_timing_runs_one_worker_at_a_time(tmp_path: Path, csv: Path) -> None:
     trace = tmp_path / "trace"
     config = tiny_config(csv, [own("Steady", trace=str(trace), seconds=0.05)], engine={"workers": 2})
-    run(config, tmp_path / "run")
+    listener = Recorder()
+    run(config, tmp_path / "run", listener=listener)
+    assert any("one worker at a time" in text and "all 2" in text for text in listener.messages)
     assert len({line.split()[1] for line in trace.read_text().splitlines()}) == 1
     assert {row["timing_mode"] for row in read_run(tmp_path / "run").rows} == {"exclusive"}
 
