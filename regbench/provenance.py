@@ -51,11 +51,9 @@ def versions(distributions: Iterable[str] = ()) -> dict[str, str | None]:
 def git_state(folder: Path) -> dict[str, Any] | None:
     """Commit and whether files of `folder` differ from it; None if the folder is not part of a git checkout."""
     # A virtual environment inside somebody's checkout is not part of that checkout.
-    if not (folder / "__init__.py").is_file() or _output("git", "-C", str(folder), "ls-files", "__init__.py") is None:
-        return None
     tracked = _output("git", "-C", str(folder), "ls-files", "__init__.py")
-    commit = _output("git", "-C", str(folder), "rev-parse", "HEAD")
-    if not tracked or not commit:
+    commit = _output("git", "-C", str(folder), "rev-parse", "HEAD") if tracked else None
+    if not commit:
         return None
     changes = _output("git", "-C", str(folder), "status", "--porcelain", "--", ".")
     return {"commit": commit, "dirty": bool(changes)}
