@@ -3,28 +3,34 @@
 Conventions:
 
 - The moved image and the moved labels are the moving ones pulled back onto the fixed grid (`regbench.warp`).
-- The field is differentiated in voxel units of the FIXED grid: with v = A^-1 u, where A is the linear part
-  of the fixed affine, det(d(x + u)/dx) in mm equals det(I + dv/di) over voxel indices. So the determinant
-  is the physical one on oblique, anisotropic and left-handed grids, whatever the moving grid is like.
+- The field is differentiated over voxel indices i of the FIXED grid: with A the linear part of the fixed affine,
+  det(d(x + u)/dx) = det(A + du/di) / det(A). So the determinant is the physical one on oblique, anisotropic and
+  left-handed grids, whatever the moving grid is like.
 - The foreground is a region of the FIXED image, so it is the same for all methods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
 from regbench.displacement import Displacement
-from regbench.errors import InvalidDisplacement
+from regbench.errors import ConfigError, InvalidDisplacement
+from regbench.label_votes import warp_labels_linear
 from regbench.pair import Pair
+from regbench.slabs import Scratch, map_slabs, row_slabs
 from regbench.volume import Image, Labels
 from regbench.warp import warp
 
-# Scratch memory of a few of these stays inside the cache of one core.
-_SLAB_POINTS = 1 << 17
+# Labels are read from the nearest voxel; by the votes of the corners of the cell around a point; or, where a metric
+# can use shares of labels, as one-hot maps read linearly.
+LabelWarp = Literal["nearest", "linear", "soft"]
+T = TypeVar("T")
 
 Matrix = Sequence[Sequence[np.ndarray]] | np.ndarray
 
@@ -33,11 +39,15 @@ Matrix = Sequence[Sequence[np.ndarray]] | np.ndarray
 class Alignment:
     """A pair and the displacement that a method returned for it.
 
-    Raises InvalidDisplacement if the displacement is not on the fixed grid.
+    `label_warp` says how label maps are moved, `threads` how many threads metrics may use; the latter changes no
+    number. Raises InvalidDisplacement if the displacement is not on the fixed grid, ConfigError for another label warp.
     """
 
     pair: Pair
     displacement: Displacement
+    label_warp: LabelWarp = "nearest"
+    threads: int = 1
+    _known: dict[Callable[[Alignment], Any], Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         given, fixed = self.displacement.grid, self.pair.fixed.grid
@@ -47,15 +57,32 @@ class Alignment:
                 f"not on the fixed grid of {fixed.describe()}; return it on the fixed grid"
             )
 
+        if self.label_warp not in get_args(LabelWarp):
+            known = ", ".join(get_args(LabelWarp))
+            raise ConfigError(f"label_warp: unknown mode '{self.label_warp}'; known: {known}")
+
+    def once(self, compute: Callable[[Alignment], T]) -> T:
+        """What `compute(self)` returns, computed once: for results that several metrics share."""
+        if compute not in self._known:
+            self._known[compute] = compute(self)
+        found: T = self._known[compute]
+        return found
+
     @cached_property
     def moved_image(self) -> Image:
         """The moving image on the fixed grid, read linearly; 0 where the field points outside the moving image."""
-        return warp(self.pair.moving, self.displacement)
+        return warp(self.pair.moving, self.displacement, threads=self.threads)
 
     @cached_property
     def moved_labels(self) -> Labels | None:
-        """The moving labels on the fixed grid, read from the nearest voxel; None if the pair has none."""
-        return None if self.pair.moving_labels is None else warp(self.pair.moving_labels, self.displacement)
+        """The moving labels on the fixed grid, moved as `label_warp` says; None if the pair has none.
+
+        With `soft` they are those of `linear`, for metrics that need one label per voxel.
+        """
+        if self.pair.moving_labels is None:
+            return None
+        move = warp if self.label_warp == "nearest" else warp_labels_linear
+        return move(self.pair.moving_labels, self.displacement, threads=self.threads)
 
     @cached_property
     def scored_labels(self) -> np.ndarray:
@@ -79,7 +106,7 @@ class Alignment:
 
         Central differences; negative or zero where the map folds. Empty if an axis has fewer than 3 voxels.
         """
-        return jacobian_determinants(self.displacement)
+        return jacobian_determinants(self.displacement, self.threads)
 
     @cached_property
     def foreground(self) -> np.ndarray:
@@ -95,61 +122,69 @@ class Alignment:
         return np.ones(self.pair.fixed.grid.shape, bool)
 
 
-def voxel_components(displacement: Displacement, rows: slice) -> np.ndarray:
-    """The field in voxels of its own grid for some rows of the first axis, planar (ndim, rows, ...) float32."""
-    grid = displacement.grid
-    # Written out element by element: a matrix product may round equal vectors differently at different places,
-    # and a pure translation must have differences of exactly zero.
-    matrix = np.linalg.inv(grid.linear).astype(np.float32)
+def component_planes(displacement: Displacement, rows: slice, scratch: Scratch) -> np.ndarray:
+    """The components in mm of some rows of the first axis, each contiguous: (ndim, rows, ...) float32 in scratch."""
     vectors = displacement.vectors_mm[rows]
-    out = np.empty((grid.ndim, *vectors.shape[:-1]), np.float32)
-    for component in range(grid.ndim):
-        terms = [axis for axis in range(grid.ndim) if matrix[component, axis] != 0]
-        np.multiply(vectors[..., terms[0]], matrix[component, terms[0]], out=out[component])
-        for axis in terms[1:]:
-            out[component] += vectors[..., axis] * matrix[component, axis]
-    return out
+    planes = scratch.array("component planes", (vectors.shape[-1], *vectors.shape[:-1]))
+    for component, plane in enumerate(planes):
+        np.copyto(plane, vectors[..., component])
+    return planes
 
 
-def row_slabs(shape: Sequence[int], n_points: int = _SLAB_POINTS) -> Iterator[slice]:
-    """Slices of the first axis of an array that hold about `n_points` elements each, and one row at least."""
-    per_row = max(int(np.prod(shape[1:])), 1)
-    step = max(n_points // per_row, 1)
-    for start in range(0, shape[0], step):
-        yield slice(start, min(start + step, shape[0]))
+def line_strides(shape: Sequence[int]) -> list[int]:
+    """How far neighbours along each axis are apart in a flattened C-ordered array."""
+    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
-def jacobian_determinants(displacement: Displacement) -> np.ndarray:
+def jacobian_slab(displacement: Displacement, rows: slice, scratch: Scratch) -> np.ndarray:
+    """Determinants of d(x + u)/dx for some rows of the interior, float32 (rows, n - 2, ...) in scratch.
+
+    Differences run over the flattened rows, whose ends of lines wrap around; those places are no interior.
+    """
+    grid = displacement.grid
+    strides = line_strides(grid.shape)
+    planes = component_planes(displacement, slice(rows.start, rows.stop + 2), scratch).reshape(grid.ndim, -1)
+    first = sum(strides)
+    length = planes.shape[1] - 2 * first
+    # Differences span two voxels, and so do the steps of the grid that they are added to.
+    steps = (2 * grid.linear).astype(np.float32)
+    gradient = scratch.array("gradient", (grid.ndim, grid.ndim, length))
+    for component, axis in np.ndindex(steps.shape):
+        ahead, behind = first + strides[axis], first - strides[axis]
+        element = gradient[component, axis]
+        np.subtract(planes[component, ahead:][:length], planes[component, behind:][:length], out=element)
+        if steps[component, axis] != 0:
+            element += steps[component, axis]
+    whole = scratch.array("determinants", (rows.stop - rows.start, *grid.shape[1:]))
+    determinant(gradient, whole.reshape(-1)[first - strides[0] :][:length], scratch)
+    inner = whole[(slice(None), *[slice(1, -1)] * (grid.ndim - 1))]
+    # The same arithmetic for the grid alone makes the quotient exactly 1 where nothing changes.
+    unit = determinant(steps[..., np.newaxis])
+    return np.divide(inner, unit, out=scratch.array("jacobian", inner.shape))
+
+
+def jacobian_determinants(displacement: Displacement, threads: int = 1) -> np.ndarray:
     """Determinants of d(x + u)/dx by central differences at interior voxels, float32 (n - 2 for n in shape)."""
-    ndim = displacement.grid.ndim
     out = np.empty([max(n - 2, 0) for n in displacement.grid.shape], np.float32)
-    if out.size == 0:
-        return out
-    for rows in row_slabs(out.shape):
-        field = voxel_components(displacement, slice(rows.start, rows.stop + 2))
-        slab = out[rows]
-        gradient = np.empty((ndim, ndim, *slab.shape), np.float32)
-        for axis in range(ndim):
-            inner = [slice(1, -1)] * ndim
-            ahead = (slice(None), *inner[:axis], slice(2, None), *inner[axis + 1 :])
-            behind = (slice(None), *inner[:axis], slice(None, -2), *inner[axis + 1 :])
-            np.subtract(field[ahead], field[behind], out=gradient[:, axis])
-            # The differences span two voxels; halving them all is one factor at the end.
-            gradient[axis, axis] += 2
-        determinant(gradient, out=slab)
-        slab *= 0.5**ndim
+
+    def fill(rows: slice, scratch: Scratch) -> None:
+        out[rows] = jacobian_slab(displacement, rows, scratch)
+
+    if out.size:
+        map_slabs(fill, row_slabs(out.shape), threads)
     return out
 
 
-def determinant(matrix: Matrix, out: np.ndarray | None = None) -> np.ndarray:
-    """Determinants of 2x2 or 3x3 matrices given by their elements: rows of columns of arrays of one shape."""
+def determinant(matrix: Matrix, out: np.ndarray | None = None, scratch: Scratch | None = None) -> np.ndarray:
+    """Determinants of 2x2 or 3x3 matrices given by their elements: rows of columns of arrays of one shape and type."""
+    scratch = Scratch() if scratch is None else scratch
     out = np.empty_like(matrix[0][0]) if out is None else out
-    product = np.empty_like(out)
+    product = scratch.array("product", out.shape, out.dtype)
     _minor(matrix, (0, 1), product, out)
     if len(matrix) == 2:
         return out
     out *= matrix[2][2]
-    minor = np.empty_like(out)
+    minor = scratch.array("minor", out.shape, out.dtype)
     for axes, cofactor, combine in (((1, 2), matrix[2][0], np.add), ((0, 2), matrix[2][1], np.subtract)):
         _minor(matrix, axes, product, minor)
         minor *= cofactor

@@ -9,6 +9,7 @@ points, so they pull back, too.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,14 @@ from regbench.volume import Grid, _read_only
 class Displacement:
     """A pull-back displacement in mm, RAS: `vectors_mm` (*grid.shape, ndim) float32 on the fixed grid.
 
-    Raises InvalidDisplacement if the array does not fit the grid or has values that are not finite.
+    `inverse` is the other direction, where it is known: a displacement on a grid of its own, the moving one as a
+    rule, that leads moving points y to fixed points y + v(y). Raises InvalidDisplacement if the array does not fit
+    the grid or has values that are not finite.
     """
 
     vectors_mm: np.ndarray
     grid: Grid
+    inverse: Displacement | None = None
 
     def __post_init__(self) -> None:
         vectors = np.asarray(self.vectors_mm)
@@ -68,8 +72,14 @@ class Displacement:
         return moving_grid.to_voxel(self.targets()) - self.grid.indices()
 
     def then(self, matrix: np.ndarray) -> Displacement:
-        """The field followed by a world affine: x -> matrix @ (x + u(x))."""
-        return Displacement.from_targets(self.targets() @ matrix[:-1, :-1].T + matrix[:-1, -1], self.grid)
+        """The field followed by a world affine: x -> matrix @ (x + u(x)); its inverse is led by the affine, too."""
+        followed = Displacement.from_targets(self.targets() @ matrix[:-1, :-1].T + matrix[:-1, -1], self.grid)
+        if self.inverse is None:
+            return followed
+        # The inverse starts with the way back through the affine. Moving its grid along makes that way one between
+        # voxel centres, so nothing is interpolated.
+        grid = Grid(self.inverse.grid.shape, matrix @ self.inverse.grid.affine)
+        return dataclasses.replace(followed, inverse=Displacement.from_targets(self.inverse.targets(), grid))
 
     @property
     def max_mm(self) -> float:

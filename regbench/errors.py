@@ -8,6 +8,7 @@ Each message says what is wrong, where, and what to do; the command line prints 
     |-- MethodError              a method that could not do its work                  status failed
     |   |-- MethodDeclined       it refuses this case, with a reason                  status skipped
     |   `-- InvalidDisplacement  it returned NaN or a field on the wrong grid         status invalid
+    |-- MetricDeclined           a metric that does not exist for this case         NaN with a reason
     `-- StoreError               a run folder that cannot be read or written          exit 2
 
 Anything else that reaches the user as a traceback is a bug in regbench.
@@ -38,6 +39,10 @@ class MethodDeclined(MethodError):
 
 class InvalidDisplacement(MethodError):
     """A returned displacement that cannot be scored: values not finite, or another grid."""
+
+
+class MetricDeclined(RegbenchError):
+    """A metric that is not defined for a case for a stated reason, such as surfaces on a sheared grid."""
 
 
 class StoreError(RegbenchError):

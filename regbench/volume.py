@@ -21,6 +21,7 @@ import numpy as np
 
 from regbench.errors import DatasetError
 
+_COUNTED_AT_ONCE = 1 << 17
 _AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
@@ -167,8 +168,9 @@ class Image:
         if array.dtype == bool or not (np.issubdtype(array.dtype, np.number) and np.isrealobj(array)):
             raise DatasetError(f"image: values of type {array.dtype} are not real numbers")
         array = np.ascontiguousarray(array, dtype=np.float32)
-        n_bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if n_bad:
+        # The extremes are finite only if all is, and need no memory.
+        if not np.isfinite([array.min(), array.max()]).all():
+            n_bad = array.size - int(np.count_nonzero(np.isfinite(array)))
             raise DatasetError(f"image: {n_bad} of {array.size} voxels are NaN or infinite; replace them first")
         object.__setattr__(self, "array", _read_only(array))
 
@@ -199,15 +201,28 @@ class Labels:
         small = np.uint8 if high < 256 else np.uint16 if high < 65536 else np.int32
         object.__setattr__(self, "array", _read_only(np.ascontiguousarray(array, dtype=small)))
 
-    @cached_property
+    @property
     def values(self) -> np.ndarray:
         """The labels that occur, without background, ascending."""
-        top = int(self.array.max())
-        if top < 1 << 20:
-            found = np.flatnonzero(np.bincount(self.array.ravel(), minlength=1))
+        return self._occurrences[0]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """The voxels of each of `values`."""
+        return self._occurrences[1]
+
+    @cached_property
+    def _occurrences(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.array.itemsize > 2:
+            found, counts = np.unique(self.array, return_counts=True)
         else:
-            found = np.unique(self.array)
-        return found[found > 0]
+            counts = np.zeros(int(self.array.max()) + 1, np.int64)
+            # Pieces keep the wide integers that bincount makes of the labels inside the cache.
+            for piece in np.array_split(self.array.ravel(), self.array.size // _COUNTED_AT_ONCE + 1):
+                counts += np.bincount(piece, minlength=len(counts))
+            found = np.flatnonzero(counts)
+            counts = counts[found]
+        return found[found > 0], counts[found > 0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,9 +11,10 @@ from hypothesis import strategies as st
 from oblique_grids import oblique_grid, random_field, random_image
 
 import regbench.alignment
+import regbench.slabs
 from regbench.alignment import Alignment, jacobian_determinants
 from regbench.displacement import Displacement
-from regbench.errors import InvalidDisplacement
+from regbench.errors import ConfigError, InvalidDisplacement
 from regbench.pair import Pair
 from regbench.volume import Grid, Image, Labels
 
@@ -85,25 +88,47 @@ def test_thin_grids_have_no_interior(shape: tuple[int, ...]) -> None:
 def test_the_jacobian_does_not_depend_on_the_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     displacement = random_field(np.random.default_rng(0), GRID)
     whole = jacobian_determinants(displacement)
-    monkeypatch.setattr(regbench.alignment.row_slabs, "__defaults__", (1,))
+    monkeypatch.setattr(regbench.slabs.row_slabs, "__defaults__", (1,))
     np.testing.assert_array_equal(jacobian_determinants(displacement), whole)
 
 
-def test_images_and_labels_are_moved_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+@pytest.mark.parametrize(("label_warp", "expected"), [("nearest", "nearest"), ("linear", "votes"), ("soft", "votes")])
+def test_images_and_labels_are_moved_once(label_warp: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, str, int]] = []
 
-    def counted(moving: Image | Labels, displacement: Displacement) -> Image | Labels:
-        calls.append(type(moving).__name__)
+    def counted(how: str, moving: Image | Labels, displacement: Displacement, threads: int) -> Image | Labels:
+        calls.append((how, type(moving).__name__, threads))
         return moving
 
-    monkeypatch.setattr(regbench.alignment, "warp", counted)
+    monkeypatch.setattr(regbench.alignment, "warp", partial(counted, "nearest"))
+    monkeypatch.setattr(regbench.alignment, "warp_labels_linear", partial(counted, "votes"))
     labels = Labels(np.ones(GRID.shape, int), GRID)
     image = random_image(np.random.default_rng(0), GRID)
-    alignment = Alignment(Pair("p", image, image, moving_labels=labels), Displacement.identity(GRID))
+    pair = Pair("p", image, image, moving_labels=labels)
+    alignment = Alignment(pair, Displacement.identity(GRID), label_warp, threads=2)  # type: ignore[arg-type]
     for _ in range(2):
         assert alignment.moved_image is image
         assert alignment.moved_labels is labels
-    assert calls == ["Image", "Labels"]
+    assert calls == [("nearest", "Image", 2), (expected, "Labels", 2)]
+
+
+def test_another_label_warp_is_refused() -> None:
+    image = random_image(np.random.default_rng(0), GRID)
+    with pytest.raises(ConfigError, match="'cubic'; known: nearest, linear, soft"):
+        Alignment(Pair("p", image, image), Displacement.identity(GRID), "cubic")  # type: ignore[arg-type]
+
+
+def test_shared_work_is_done_once_per_alignment() -> None:
+    image = random_image(np.random.default_rng(0), GRID)
+    first, second = (Alignment(Pair("p", image, image), Displacement.identity(GRID)) for _ in range(2))
+    seen: list[Alignment] = []
+
+    def work(alignment: Alignment) -> int:
+        seen.append(alignment)
+        return len(seen)
+
+    assert [a.once(work) for a in (first, first, second, first)] == [1, 1, 2, 1]
+    assert seen == [first, second]
 
 
 def test_a_pair_without_labels_has_no_moved_ones() -> None:

@@ -43,6 +43,27 @@ def test_an_affine_after_a_field_moves_its_targets(case: tuple[Displacement, Gri
     np.testing.assert_allclose(field.vectors_mm, same.vectors_mm, atol=1e-4)
 
 
+@settings(max_examples=30, deadline=None)
+@given(registrations(), st.integers(0, 2**32 - 1))
+def test_the_inverse_of_a_field_and_an_affine_goes_back_through_the_affine_first(
+    case: tuple[Displacement, Grid], seed: int
+) -> None:
+    """The point T y goes where the inverse led y."""
+    displacement, moving = case
+    rng = np.random.default_rng(seed)
+    ndim = moving.ndim
+    inverse = Displacement(rng.uniform(-3, 3, (*moving.shape, ndim)), moving)
+    matrix = np.eye(ndim + 1)
+    matrix[:-1] += rng.uniform(-0.3, 0.3, (ndim, ndim + 1))
+    after = Displacement(displacement.vectors_mm, displacement.grid, inverse).then(matrix)
+    np.testing.assert_array_equal(after.vectors_mm, displacement.then(matrix).vectors_mm)
+    assert after.inverse is not None
+    starts = moving.world_points() @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    np.testing.assert_allclose(after.inverse.grid.world_points(), starts, atol=1e-9)
+    np.testing.assert_allclose(after.inverse.targets(), inverse.targets(), atol=1e-4)
+    assert displacement.then(matrix).inverse is None
+
+
 def test_the_identity_moves_nothing() -> None:
     identity = Displacement.identity(GRID)
     assert identity.max_mm == 0

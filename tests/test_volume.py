@@ -96,10 +96,11 @@ def test_constructed_objects_cannot_be_written_to() -> None:
             array[...] = 1
 
 
-def test_an_image_with_values_that_are_not_finite_is_refused_with_their_number() -> None:
+@pytest.mark.parametrize("bad", [(np.nan, np.inf), (np.nan, 0), (np.inf, 0), (-np.inf, 0), (np.inf, -np.inf)])
+def test_an_image_with_values_that_are_not_finite_is_refused_with_their_number(bad: tuple[float, float]) -> None:
     array = np.zeros(GRID.shape)
-    array[0, 0, :2] = np.nan, np.inf
-    with pytest.raises(DatasetError, match="2 of 120 voxels"):
+    array[0, 0, :2] = bad
+    with pytest.raises(DatasetError, match=f"{np.count_nonzero(bad)} of 120 voxels"):
         Image(array, GRID)
 
 
