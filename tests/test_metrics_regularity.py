@@ -1,170 +1,258 @@
-"""Folds, log-Jacobian spread and non-diffeomorphic volume, against fields whose answer is known."""
+"""Folds, spread and percentiles of the Jacobian determinant, against fields whose answer is known."""
 
 from __future__ import annotations
 
-from itertools import product
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
+from analytic_fields import about_centre, alignment_of, general_grid, gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oblique_grids import oblique_grid, random_field, rotation
+from oblique_grids import random_field, rotation
 
+import regbench.slabs
 from regbench.alignment import Alignment
 from regbench.displacement import Displacement
-from regbench.metrics import nondiffeomorphic
 from regbench.metrics.nondiffeomorphic import ndv_percent
-from regbench.metrics.regularity import fold_percent, sdlogj
-from regbench.pair import Pair
-from regbench.volume import Grid, Image
+from regbench.metrics.order_statistics import LowerHalves, UpperHalves
+from regbench.metrics.regularity import fold_percent, jacobian, regularity, sdlogj, sdlogj_l2r
+from regbench.slabs import Scratch
+from regbench.volume import Grid
 
 seeds = st.integers(0, 2**32 - 1)
 dimensions = st.sampled_from((2, 3))
+GOLDEN = Path(__file__).parent / "data" / "golden_l2r"
+PERCENTS = {"min": 0, "p1": 1, "p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "p99": 99, "max": 100}
 
 
-def _alignment(displacement: Displacement) -> Alignment:
-    image = Image(np.zeros(displacement.grid.shape), displacement.grid)
-    return Alignment(Pair("p", image, image), displacement)
-
-
-def _grid(seed: int, ndim: int) -> tuple[np.random.Generator, Grid]:
-    rng = np.random.default_rng(seed)
-    return rng, oblique_grid(rng, ndim, rng.uniform(-80, 80, ndim))
-
-
-def _about_centre(linear: np.ndarray, grid: Grid) -> Displacement:
-    centre = grid.to_world((np.array(grid.shape) - 1) / 2)
-    return Displacement((grid.world_points() - centre) @ (linear - np.eye(grid.ndim)).T, grid)
+def _all(alignment: Alignment) -> dict[str, dict[str, Any]]:
+    return {metric.__name__: metric(alignment) for metric in (fold_percent, sdlogj, sdlogj_l2r, jacobian)}
 
 
 @settings(max_examples=20, deadline=None)
 @given(seeds, dimensions)
-def test_rigid_and_affine_maps_are_regular_everywhere(seed: int, ndim: int) -> None:
-    """Also turned upside down, where a constant continuation beyond the grid would look inverted."""
-    rng, grid = _grid(seed, ndim)
+def test_an_affine_map_has_its_determinant_everywhere(seed: int, ndim: int) -> None:
+    """Rotation, scaling and shear, on oblique, anisotropic, left-handed and sheared grids; with many digits."""
+    rng, grid = general_grid(seed, ndim, low=5)
     turn = rotation(rng, ndim)
     turn[0] *= np.sign(np.linalg.det(turn))
-    alignment = _alignment(_about_centre(turn * rng.uniform(0.5, 2), grid))
-    assert fold_percent(alignment) == 0
-    assert ndv_percent(alignment) == {"mean": 0.0, "volume_voxels": 0.0, "cells": 0}
-    assert sdlogj(alignment)["mean"] == pytest.approx(0, abs=1e-3)
+    shear = np.eye(ndim)
+    shear[0, 1] = rng.uniform(-2, 2)
+    scale = rng.uniform(0.5, 2)
+    found = _all(alignment_of(about_centre(turn @ shear * scale, grid)))
+    assert (found["fold_percent"]["mean"], found["fold_percent"]["count"]) == (0, 0)
+    assert (found["sdlogj"]["mean"], found["sdlogj_l2r"]["mean"]) == pytest.approx((0, 0), abs=2e-4)
+    for name in ("mean", *PERCENTS):
+        assert found["jacobian"][name] == pytest.approx(scale**ndim, rel=1e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds, dimensions)
+def test_translations_change_nothing_at_all(seed: int, ndim: int) -> None:
+    """Exactly, on left-handed and sheared grids too."""
+    rng, grid = general_grid(seed, ndim, low=5)
+    shift = Displacement(np.broadcast_to(rng.uniform(-9, 9, ndim), (*grid.shape, ndim)), grid)
+    found = _all(alignment_of(shift))
+    assert set(found["jacobian"].values()) == {1.0}
+    assert found["sdlogj"] == {"mean": 0.0, "clipped": 0, "foreground": 0.0, "foreground_clipped": 0}
+    assert found["sdlogj_l2r"] == {"mean": 0.0, "foreground": 0.0}
+    assert found["fold_percent"]["mean"] == found["fold_percent"]["foreground"] == 0
 
 
 @settings(max_examples=20, deadline=None)
 @given(seeds, dimensions)
 def test_a_mirror_folds_everything(seed: int, ndim: int) -> None:
-    rng, grid = _grid(seed, ndim)
+    rng, grid = general_grid(seed, ndim, low=5)
     axis = rotation(rng, ndim)[0]
-    alignment = _alignment(_about_centre(np.eye(ndim) - 2 * np.outer(axis, axis), grid))
-    assert fold_percent(alignment) == 100
-    inverted = ndv_percent(alignment)
-    assert inverted["mean"] == pytest.approx(100, abs=1e-2)
-    assert inverted["cells"] == np.prod([n - 1 for n in grid.shape])
-    assert np.isnan(sdlogj(alignment)["mean"])
-    assert sdlogj(alignment)["clipped"] == alignment.jacobian.size
+    alignment = alignment_of(about_centre(np.eye(ndim) - 2 * np.outer(axis, axis), grid))
+    interior = np.prod([n - 2 for n in grid.shape])
+    folds = fold_percent(alignment)
+    assert (folds["mean"], folds["foreground"]) == (100, 100)
+    assert {folds[name] for name in ("count", "voxels", "foreground_count", "foreground_voxels")} == {interior}
+    assert np.isnan([sdlogj(alignment)["mean"], sdlogj(alignment)["foreground"]]).all()
+    assert sdlogj(alignment)["clipped"] == interior
+    # log(3 - 1) everywhere.
+    assert sdlogj_l2r(alignment)["mean"] == pytest.approx(0, abs=1e-3)
+    assert jacobian(alignment)["p50"] == pytest.approx(-1, abs=1e-3)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_a_checkerboard_is_invisible_to_central_differences_only(ndim: int) -> None:
+def test_central_differences_do_not_see_a_checkerboard(ndim: int) -> None:
     grid = Grid.from_spacing((8,) * ndim)
     sign = (-1.0) ** grid.indices().sum(axis=-1)
-    alignment = _alignment(Displacement(np.repeat(0.8 * sign[..., None], ndim, axis=-1), grid))
-    assert fold_percent(alignment) == 0
-    assert sdlogj(alignment) == {"mean": 0.0, "clipped": 0}
-    assert ndv_percent(alignment)["mean"] > 10
+    alignment = alignment_of(Displacement(np.repeat(0.8 * sign[..., None], ndim, axis=-1), grid))
+    assert fold_percent(alignment)["count"] == 0
+    assert sdlogj(alignment)["mean"] == 0
 
 
-def test_one_voxel_pushed_through_its_neighbour() -> None:
-    """In 2-D: the point (3, 3) moves by 2 along the first axis; the triangles around it are known by hand."""
-    grid = Grid.from_spacing((7, 7))
-    vectors = np.zeros((7, 7, 2))
-    vectors[3, 3, 0] = 2.0
-    # Each of the two cells ahead has its corners at (3, 3) -> (5, 3) and (4, 3): the two triangles that have the
-    # edge between them as a side are inverted with determinant 1 - 2, each of area 1/2 and counted half.
-    found = ndv_percent(_alignment(Displacement(vectors, grid)))
-    assert found["cells"] == 2
-    assert found["mean"] == pytest.approx(100 * _plain_ndv(Displacement(vectors, grid)) / 36)
-    assert found["volume_voxels"] == pytest.approx(2 * 2 * 0.25)
-
-
-def _plain_ndv(displacement: Displacement) -> float:
-    """Inverted volume in voxels, simplex by simplex from world points before and after."""
-    ndim = displacement.grid.ndim
-    before, after = displacement.grid.world_points(), displacement.targets()
-    total = 0.0
-    for cell in product(*[range(n - 1) for n in displacement.grid.shape]):
-        corners = [tuple(c) for c in product((0, 1), repeat=ndim)]
-        simplices = [[c, *[tuple(np.array(c) ^ np.eye(ndim, dtype=int)[a]) for a in range(ndim)]] for c in corners]
-        if ndim == 3:
-            simplices += [[c for c in corners if sum(c) % 2 == parity] for parity in (0, 1)]
-        for simplex in simplices:
-            places = [tuple(np.add(cell, c)) for c in simplex]
-            old, new = (np.array([x[p] for p in places]) for x in (before, after))
-            change = np.linalg.det(new[1:] - new[0]) / np.linalg.det(old[1:] - old[0])
-            unit = abs(np.linalg.det(np.subtract(simplex[1:], simplex[0]))) / (6 if ndim == 3 else 2)
-            total += max(-change, 0.0) * unit / 2
-    return total
-
-
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seeds, dimensions, st.floats(0.2, 2.0))
-def test_ndv_equals_a_plain_restatement_in_mm(seed: int, ndim: int, size_mm: float) -> None:
-    rng = np.random.default_rng(seed)
-    grid = oblique_grid(rng, ndim, rng.uniform(-80, 80, ndim), low=3, high=5)
-    displacement = random_field(rng, grid, size_mm).then(np.diag([1.3] * ndim + [1.0]))
-    expected = 100 * _plain_ndv(displacement) / np.prod([n - 1 for n in grid.shape])
-    assert ndv_percent(_alignment(displacement))["mean"] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+def test_all_numbers_equal_a_plain_restatement(seed: int, ndim: int, size_mm: float) -> None:
+    """Of the definitions in float64, with numpy's gradient, over the interior and a random foreground."""
+    rng, grid = general_grid(seed, ndim, low=6, high=10)
+    displacement = random_field(rng, grid, size_mm)
+    inside = rng.random(grid.shape) < 0.6
+    inner, core = (slice(1, -1),) * ndim, (slice(2, -2),) * ndim
+    whole = np.linalg.det(gradients(displacement))
+    found = _all(alignment_of(displacement, inside))
+    for prefix, region in (("", np.ones(grid.shape, bool)), ("foreground", inside)):
+        name, under = prefix or "mean", f"{prefix}_" if prefix else ""
+        values, core_values = whole[inner][region[inner]], whole[core][region[core]]
+        doubtful = int(np.count_nonzero(np.abs(values) < 1e-4))
+        folds = found["fold_percent"]
+        assert folds[under + "count"] == pytest.approx(np.count_nonzero(values <= 0), abs=doubtful)
+        assert folds[under + "voxels"] == values.size
+        assert folds[name] == 100 * folds[under + "count"] / values.size
+        assert found["sdlogj"][under + "clipped"] == folds[under + "count"]
+        if not doubtful:
+            assert found["sdlogj"][name] == pytest.approx(np.log(values[values > 0]).std(), rel=1e-3, abs=1e-4)
+        learn2reg = np.log(np.clip(core_values + 3, 1e-9, 1e9)).std()
+        if not (np.abs(core_values + 3) < 1e-3).any():
+            assert found["sdlogj_l2r"][name] == pytest.approx(learn2reg, rel=1e-3, abs=1e-4)
+        scale = np.abs(values).max()
+        assert found["jacobian"][under + "mean"] == pytest.approx(values.mean(), abs=1e-5 * scale)
+        for percentile, percent in PERCENTS.items():
+            expected = np.percentile(values, percent)
+            assert found["jacobian"][under + percentile] == pytest.approx(expected, abs=1e-5 * scale)
 
 
-@settings(max_examples=10, deadline=None)
-@given(seeds, dimensions, st.floats(0.1, 0.6))
-def test_the_quick_test_overlooks_no_cell(seed: int, ndim: int, size: float) -> None:
-    """All cells, a selection of them, and none passed over as safe: one and the same answer."""
-    rng = np.random.default_rng(seed)
-    grid = Grid.from_spacing((9, 8, 7)[:ndim])
-    displacement = random_field(rng, grid, size)
-    results = []
-    for safe, dense in ((nondiffeomorphic._SAFE, 2.0), (nondiffeomorphic._SAFE, 0.0), ({2: 0.0, 3: 0.0}, 0.0)):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(nondiffeomorphic, "_SAFE", safe)
-            patch.setattr(nondiffeomorphic, "_DENSE", dense)
-            results.append(ndv_percent(_alignment(displacement)))
-    assert results[0]["cells"] == results[1]["cells"] == results[2]["cells"]
-    for result in results[1:]:
-        assert result["mean"] == pytest.approx(results[0]["mean"], rel=1e-6, abs=1e-12)
-
-
-def test_simplices_fill_each_cell_twice() -> None:
-    """A mirrored unit grid has all simplices inverted, so their volumes add up to the whole."""
-    for ndim in (2, 3):
-        grid = Grid.from_spacing((4,) * ndim)
-        mirror = np.diag([-1.0] + [1.0] * (ndim - 1))
-        assert ndv_percent(_alignment(_about_centre(mirror, grid)))["mean"] == 100
-
-
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seeds, dimensions)
-def test_spread_and_folds_equal_their_definitions(seed: int, ndim: int) -> None:
-    rng, grid = _grid(seed, ndim)
-    alignment = _alignment(random_field(rng, grid, size_mm=1.5))
-    jacobian = alignment.jacobian.astype(float)
-    assert fold_percent(alignment) == pytest.approx(100 * np.mean(jacobian <= 0))
-    positive = jacobian[jacobian > 0]
-    found = sdlogj(alignment)
-    assert found["clipped"] == jacobian.size - positive.size
-    assert found["mean"] == pytest.approx(np.std(np.log(positive)), rel=1e-9, nan_ok=True)
+def test_spread_and_percentiles_are_exactly_those_of_the_determinants(seed: int, ndim: int) -> None:
+    rng, grid = general_grid(seed, ndim)
+    alignment = alignment_of(random_field(rng, grid, size_mm=1.5))
+    values = alignment.jacobian.astype(float)
+    found = _all(alignment)
+    assert found["fold_percent"]["count"] == np.count_nonzero(values <= 0)
+    spread = np.log(values[values > 0]).std() if (values > 0).any() else np.nan
+    assert found["sdlogj"]["mean"] == pytest.approx(spread, rel=1e-9, abs=1e-9, nan_ok=True)
+    for name, percent in PERCENTS.items():
+        assert found["jacobian"][name] == pytest.approx(np.percentile(values, percent), rel=1e-12)
 
 
-def test_the_spread_does_not_depend_on_the_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
-    alignment = _alignment(random_field(np.random.default_rng(0), Grid.from_spacing((9, 8, 7)), 0.3))
-    whole = sdlogj(alignment)["mean"]
-    monkeypatch.setattr("regbench.alignment.row_slabs.__defaults__", (1,))
-    assert sdlogj(alignment)["mean"] == pytest.approx(whole, rel=1e-12)
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=60), seeds)
+def test_order_statistics_are_exact_for_any_values(values: list[float], seed: int) -> None:
+    """With zeros of both signs, ties, tiny and infinite values, in two blocks, and among a part of them."""
+    array = np.array(values, np.float32)
+    part = np.random.default_rng(seed).random(array.size) < 0.5
+    blocks = [slice(0, array.size // 2), slice(array.size // 2, None)]
+    uppers = UpperHalves()
+    for block in blocks:
+        uppers.add(array[block], part[block], Scratch())
+    for in_part, chosen in ((False, array), (True, array[part])):
+        places = uppers.find(range(chosen.size), in_part)
+        lowers = LowerHalves([place.upper for place in places])
+        for block in blocks:
+            lowers.add(array[block], part[block], Scratch())
+        np.testing.assert_array_equal([lowers.value(place, in_part) for place in places], np.sort(chosen))
 
 
-@pytest.mark.parametrize("shape", [(1, 5, 5), (5, 1)])
+def test_only_the_foreground_counts_for_the_foreground() -> None:
+    """A field that folds beyond the middle of the grid, and a foreground on either side."""
+    grid = Grid.from_spacing((20, 9, 8))
+    along = np.arange(20.0)
+    vectors = np.zeros((*grid.shape, 3))
+    vectors[..., 0] = np.where(along < 10, 0, -2 * (along - 10))[:, None, None]
+    near = np.zeros(grid.shape, bool)
+    near[:9] = True
+    left, right = (_all(alignment_of(Displacement(vectors, grid), inside)) for inside in (near, ~near))
+    assert left["fold_percent"]["foreground"] == 0
+    assert left["fold_percent"]["foreground_voxels"] == 8 * 7 * 6
+    assert left["jacobian"]["foreground_min"] == left["jacobian"]["foreground_max"] == 1
+    # From voxel 10 on the difference of the neighbours is 0 and then -2, that is J = 0 and then -1.
+    assert right["fold_percent"]["foreground_count"] == right["fold_percent"]["count"] == 9 * 7 * 6
+    assert right["sdlogj"]["foreground_clipped"] == 9 * 7 * 6
+    assert right["jacobian"]["foreground_min"] == -1
+
+
+def test_a_foreground_at_the_faces_only_has_no_number() -> None:
+    grid = Grid.from_spacing((5, 5, 5))
+    face = np.zeros(grid.shape, bool)
+    face[0] = True
+    found = _all(alignment_of(Displacement.identity(grid), face))
+    assert np.isnan([found["fold_percent"]["foreground"], found["jacobian"]["foreground_p50"]]).all()
+    assert np.isnan([found["sdlogj"]["foreground"], found["sdlogj_l2r"]["foreground"]]).all()
+    assert found["jacobian"]["mean"] == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 5), (5, 1), (2, 5, 5), (5, 2, 5), (5, 5, 2), (1, 1)])
 def test_grids_without_an_interior_have_no_number(shape: tuple[int, ...]) -> None:
-    alignment = _alignment(Displacement.identity(Grid.from_spacing(shape)))
-    assert np.isnan(fold_percent(alignment))
-    assert np.isnan(sdlogj(alignment)["mean"])
-    assert np.isnan(ndv_percent(alignment)["mean"])
+    found = _all(alignment_of(Displacement.identity(Grid.from_spacing(shape))))
+    assert np.isnan([value for name in ("sdlogj_l2r", "jacobian") for value in found[name].values()]).all()
+    assert np.isnan([found[name][part] for name in ("fold_percent", "sdlogj") for part in ("mean", "foreground")]).all()
+    assert found["fold_percent"]["voxels"] == found["sdlogj"]["clipped"] == 0
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 9), (4, 4, 4), (9, 3)])
+def test_the_learn2reg_spread_needs_five_voxels_along_each_axis(shape: tuple[int, ...]) -> None:
+    found = _all(alignment_of(random_field(np.random.default_rng(0), Grid.from_spacing(shape), 0.2)))
+    assert np.isnan(found["sdlogj_l2r"]["mean"])
+    assert np.isfinite(found["sdlogj"]["mean"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_field_beyond_all_bounds_folds() -> None:
+    """Determinants that float32 cannot hold are no regular map, and no reason to stop."""
+    rng = np.random.default_rng(0)
+    alignment = alignment_of(Displacement(rng.normal(0, 1e15, (8, 9, 10, 3)), Grid.from_spacing((8, 9, 10))))
+    found = _all(alignment)
+    assert found["fold_percent"]["mean"] > 40
+    assert not np.isfinite(found["sdlogj"]["mean"])
+    assert ndv_percent(alignment)["nondiffeomorphic_voxels"] > 0.9 * 8 * 9 * 10
+
+
+@pytest.mark.parametrize("shape", [(11, 8, 9), (23, 17)])
+def test_slabs_and_threads_change_no_bit(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    displacement, inside = random_field(rng, Grid.from_spacing(shape), 0.8), rng.random(shape) < 0.5
+    whole = _all(alignment_of(displacement, inside))
+    for n_points in (1, 200, 500):
+        monkeypatch.setattr(regbench.slabs.row_slabs, "__defaults__", (n_points,))
+        for threads in (1, 2):
+            assert _all(alignment_of(displacement, inside, threads)) == whole
+
+
+def test_the_pass_holds_no_array_of_the_size_of_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid.from_spacing((200, 64, 64))
+    alignment = alignment_of(Displacement(np.zeros((*grid.shape, 3), np.float32), grid))
+    assert alignment.foreground.all()
+    monkeypatch.setattr(regbench.slabs.row_slabs, "__defaults__", (1,))
+    tracemalloc.start()
+    alignment.once(regularity)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < grid.n_voxels * 4 * 0.8
+
+
+def test_all_metrics_share_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    alignment = alignment_of(random_field(np.random.default_rng(0), Grid.from_spacing((7, 7, 7)), 0.2))
+    passes = []
+    monkeypatch.setattr("regbench.metrics.regularity.regularity", lambda a: passes.append(1) or regularity(a))
+    _all(alignment)
+    assert len(passes) == 1
+
+
+@pytest.mark.parametrize("case", ["0001", "0002", "0003", "0004"])
+def test_the_learn2reg_spread_is_the_official_one(case: str) -> None:
+    """On a grid of 1 mm, as the official fields are in voxels."""
+    official = json.loads((GOLDEN / "official_unmasked.json").read_text())["cases"][f"{case}_0000<--{case}_0001"]
+    vectors = np.asarray(nibabel.load(GOLDEN / "disp" / f"disp_{case}_{case}.nii.gz").dataobj)
+    grid = Grid.from_spacing(vectors.shape[:-1])
+    found = sdlogj_l2r(alignment_of(Displacement.from_voxels(vectors, grid, grid)))
+    assert found["mean"] == pytest.approx(official["LogJacDetStd"]["mean"], rel=2e-9, abs=1e-12)
+
+
+def test_the_learn2reg_spread_depends_on_voxels_only() -> None:
+    """The same index displacements on a stretched, oblique, left-handed grid: 1e-6 is left to rounding."""
+    vectors = np.asarray(nibabel.load(GOLDEN / "disp" / "disp_0003_0003.nii.gz").dataobj)
+    _, grid = general_grid(4, 3)
+    grid = Grid(vectors.shape[:-1], grid.affine)
+    plain = Grid.from_spacing(vectors.shape[:-1])
+    found, expected = (sdlogj_l2r(alignment_of(Displacement.from_voxels(vectors, g, g)))["mean"] for g in (grid, plain))
+    assert found == pytest.approx(expected, rel=1e-6)

@@ -5,160 +5,213 @@ simplices in two mirrored ways, so that no direction is preferred: four corner t
 ten in all (2-D: two triangles each, four in all). Each simplex has the sign and the volume of one determinant, and
 the non-diffeomorphic volume of the cell is the sum of the inverted volumes, each way counted half.
 
+A simplex belongs to the voxel at its apex: a corner tetrahedron to that corner of the cell, the central ones to the
+first and the last corner. So a voxel inside the grid has a corner tetrahedron in each of the eight cells around it and
+two central ones, with the volume of one voxel where nothing moves. The field is diffeomorphic at a voxel if none of
+its simplices is inverted or flat.
+
 Only simplices with all corners on the grid count, so nothing is assumed outside of it, and a rotated grid has none.
+Numbers of the foreground leave out the outermost voxels, which have fewer simplices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
+from math import prod
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from regbench.alignment import Alignment, determinant, row_slabs, voxel_components
+from regbench.alignment import Alignment, component_planes, determinant, line_strides
 from regbench.displacement import Displacement
+from regbench.slabs import Scratch, map_slabs, row_slabs
 
-# A cell whose edges leave the mean linear map by less than this (squared, relative) has no inverted simplex: the
-# corner matrices are I + E with |E| < 1, and the edges of the central ones are sums of two cell edges, which makes
-# 4 |E|^2 < 1 sufficient. The rest of the margin covers rounding.
-_SAFE = {2: 0.98, 3: 0.24}
-# Above this share of cells to look at, all of a slab are cheaper than a selection.
-_DENSE = 0.1
-_SLAB_CELLS = 1 << 17
-
-Corner = tuple[int, ...]
-# Component c of the edges along axis a, edges[a][c], for all grid edges of a slab, in voxels.
-Edges = list[list[np.ndarray]]
-# The same for some cells: the components of the edge along an axis that touches a corner of the cell.
-CellEdges = dict[tuple[int, Corner], list[np.ndarray]]
+# Per axis the images of all grid edges along it, (ndim, n): the edge from the voxel at place i of a flattened slab to
+# the next one is at place i. Edges from the end of a line wrap around and belong to no cell.
+Edges = list[np.ndarray]
 
 
 def ndv_percent(alignment: Alignment) -> dict[str, Any]:
-    """Inverted volume in percent of the volume of the grid, and two extras.
+    """Inverted volume in percent of the volume of the grid, and of the voxels of the fixed foreground.
 
     `volume_voxels` is the inverted volume itself, which is what other programs state where the field is at rest
-    near the faces; `cells` counts the cells with an inverted simplex. NaN if an axis has fewer than 2 voxels.
+    near the faces; `cells` counts the cells with an inverted or flat simplex, `nondiffeomorphic_voxels` the voxels
+    that have one. NaN if an axis has fewer than 2 voxels (for the foreground: 3), or the foreground has none.
     """
-    displacement = alignment.displacement
-    shape = [n - 1 for n in displacement.grid.shape]
-    n_cells = int(np.prod(shape))
-    if n_cells == 0:
-        return {"mean": float("nan"), "volume_voxels": 0.0, "cells": 0}
-    linear = np.eye(len(shape)) + _mean_gradient(displacement)
-    volume, cells = 0.0, 0
-    for rows in row_slabs(shape, _SLAB_CELLS):
-        edges = _edges(voxel_components(displacement, slice(rows.start, rows.stop + 1)))
-        suspects = _suspects(edges, linear)
-        n_suspects = int(np.count_nonzero(suspects))
-        if n_suspects == 0:
+    shape = alignment.displacement.grid.shape
+    inner = (slice(1, -1),) * len(shape)
+    n_cells, n_inside = prod(n - 1 for n in shape), int(np.count_nonzero(alignment.foreground[inner]))
+    voxels = _Voxels(alignment.foreground)
+
+    def look(rows: slice, scratch: Scratch) -> _Found:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _look(alignment.displacement, rows, voxels, scratch)
+
+    found = map_slabs(look, row_slabs([n - 1 for n in shape]), alignment.threads) if n_cells else []
+    volume, volume_inside = np.concatenate([np.zeros((0, 2)), *[slab.volumes for slab in found]]).sum(axis=0)
+    n_bad, n_bad_inside = voxels.count()
+    return {
+        "mean": 100.0 * float(volume) / n_cells if n_cells else float("nan"),
+        "volume_voxels": float(volume),
+        "cells": sum(slab.n_cells for slab in found),
+        "nondiffeomorphic_voxels": n_bad,
+        "foreground": 100.0 * float(volume_inside) / n_inside if n_inside else float("nan"),
+        "foreground_nondiffeomorphic_voxels": n_bad_inside,
+    }
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Inverted volume in voxels by row, everywhere and of foreground voxels (rows, 2), and number of such cells."""
+
+    volumes: np.ndarray
+    n_cells: int
+
+
+class _Voxels:
+    """The voxels that are not diffeomorphic, a bit each: slabs of cells share the rows of voxels between them."""
+
+    def __init__(self, foreground: np.ndarray) -> None:
+        self._foreground = foreground
+        self._line = prod(foreground.shape[1:])
+        self._bits = np.zeros((len(foreground), (self._line + 7) // 8), np.uint8)
+        self._lock = Lock()
+
+    def inside(self, rows: slice) -> np.ndarray:
+        """Which voxels of some rows are in the foreground and not at a face of the grid, flattened."""
+        region = np.zeros((rows.stop - rows.start, *self._foreground.shape[1:]), bool)
+        inner = (slice(1, -1),) * (region.ndim - 1)
+        for row in range(max(rows.start, 1), min(rows.stop, len(self._foreground) - 1)):
+            region[row - rows.start][inner] = self._foreground[row][inner]
+        return region.reshape(-1)
+
+    def mark(self, rows: slice, marked: np.ndarray) -> None:
+        """Adds marked voxels, bool and flattened, of some rows."""
+        bits = np.packbits(marked.reshape(-1, self._line), axis=1)
+        with self._lock:
+            self._bits[rows] |= bits
+
+    def count(self) -> tuple[int, int]:
+        """The number of marked voxels, everywhere and in the foreground."""
+        n_marked, n_inside = 0, 0
+        for row in np.flatnonzero(self._bits.any(axis=1)):
+            marked = np.unpackbits(self._bits[row], count=self._line).view(bool)
+            n_marked += int(np.count_nonzero(marked))
+            n_inside += int(np.count_nonzero(marked & self.inside(slice(row, row + 1))))
+        return n_marked, n_inside
+
+
+def _look(displacement: Displacement, rows: slice, voxels: _Voxels, scratch: Scratch) -> _Found:
+    """What is inverted in some rows of cells, whose voxels are marked."""
+    shape = displacement.grid.shape
+    n_rows, per_row = rows.stop - rows.start, prod(shape[1:])
+    corners = slice(rows.start, rows.stop + 1)
+    marked = inside = None
+    volumes = np.zeros((n_rows, 2))
+    bad = scratch.array("bad", (n_rows, *shape[1:]), bool)
+    # No cells: the end of each line, and the last line.
+    no_cells = [np.moveaxis(bad, axis, 0)[-1] for axis in range(1, len(shape))]
+    bad_flat, bad_cells = bad.reshape(-1), scratch.array("bad cells", (bad.size,), bool)
+    bad_cells[:] = False
+    for determinants, apex in _simplices(_edges(displacement, corners, scratch), shape, scratch):
+        # Not the same as `<= 0`, where determinants are too large for float32 and have become NaN.
+        np.greater(determinants, 0, out=bad_flat[: determinants.size])
+        np.logical_not(bad_flat, out=bad_flat)
+        for ends in no_cells:
+            ends[...] = False
+        if not bad_flat.any():
             continue
-        selection = None if n_suspects > _DENSE * suspects.size else np.nonzero(suspects)
-        inverted, bad = _inverted(_cell_edges(edges, selection), len(shape))
-        volume += inverted
-        cells += bad
-    return {"mean": 100.0 * volume / n_cells, "volume_voxels": volume, "cells": cells}
+        places = np.flatnonzero(bad_flat)
+        if marked is None or inside is None:
+            marked, inside = np.zeros((n_rows + 1) * per_row, bool), voxels.inside(corners)
+        bad_cells[places] = True
+        marked[places + apex] = True
+        depth = -determinants[places].astype(np.float64)
+        volumes[:, 0] += np.bincount(places // per_row, depth, n_rows)
+        volumes[:, 1] += np.bincount(places // per_row, depth * inside[places + apex], n_rows)
+    if marked is not None:
+        voxels.mark(corners, marked)
+    # n! simplices of unit determinant fill a cell, and each of the two ways of splitting counts half.
+    volumes /= (12 if len(shape) == 3 else 4) * abs(displacement.grid.determinant)
+    return _Found(volumes, int(np.count_nonzero(bad_cells)))
 
 
-def _mean_gradient(displacement: Displacement) -> np.ndarray:
-    """Mean of the forward differences of each component (rows) along each axis (columns), in voxels."""
-    vectors = displacement.vectors_mm
-    ndim = vectors.ndim - 1
-    columns = []
-    for axis in range(ndim):
-        # Differences along a line add up to the difference of its ends.
-        ends = [vectors.take(place, axis=axis).reshape(-1, ndim).mean(axis=0, dtype=np.float64) for place in (0, -1)]
-        columns.append((ends[1] - ends[0]) / (vectors.shape[axis] - 1))
-    return np.linalg.inv(displacement.grid.linear) @ np.stack(columns, axis=1)
-
-
-def _edges(field: np.ndarray) -> Edges:
-    """The images of all grid edges of a slab, from its planar field in voxels."""
-    edges = [[np.diff(component, axis=axis) for component in field] for axis in range(len(field))]
-    for axis in range(len(field)):
-        edges[axis][axis] += 1
+def _edges(displacement: Displacement, rows: slice, scratch: Scratch) -> Edges:
+    """The images of all grid edges of some rows of voxels in mm, mirrored if that makes the grid right-handed."""
+    grid = displacement.grid
+    planes = component_planes(displacement, rows, scratch).reshape(grid.ndim, -1)
+    steps = grid.linear.astype(np.float32)
+    edges = []
+    for axis, stride in enumerate(line_strides(grid.shape)):
+        ends, starts = planes[:, stride:], planes[:, :-stride]
+        along = scratch.array(f"edges {axis}", ends.shape)
+        for component in range(grid.ndim):
+            mirrored = component == 0 and grid.determinant < 0
+            first, second = (ends, starts) if not mirrored else (starts, ends)
+            np.subtract(first[component], second[component], out=along[component])
+            if steps[component, axis] != 0:
+                along[component] += -steps[component, axis] if mirrored else steps[component, axis]
+        edges.append(along)
     return edges
 
 
-def _suspects(edges: Edges, linear: np.ndarray) -> np.ndarray:
-    """Where a cell may have an inverted simplex, bool by cell; elsewhere it cannot have one.
+def _simplices(edges: Edges, shape: tuple[int, ...], scratch: Scratch) -> Iterator[tuple[np.ndarray, int]]:
+    """For each kind of simplex its determinants, positive where nothing moves, and the way to its apex.
 
-    By the sum over axes of the largest squared departure of its edges from the linear map.
+    Both by the place of the first corner of a cell; the determinants are in scratch until the next kind.
     """
-    ndim = len(edges)
-    if np.linalg.det(linear) <= 0:
-        return np.ones([edges[0][0].shape[0], *edges[-1][0].shape[1:]], bool)
-    departure: np.ndarray | None = None
-    for axis, components in enumerate(edges):
-        largest = np.square(components[0] - np.float32(linear[0, axis]))
-        for component in range(1, ndim):
-            step = components[component] - np.float32(linear[component, axis])
-            largest += np.square(step, out=step)
-        for other in set(range(ndim)) - {axis}:
-            largest = np.maximum(largest[_along(ndim, other, 0)], largest[_along(ndim, other, 1)])
-        departure = largest if departure is None else np.add(departure, largest, out=departure)
-    assert departure is not None
-    return ~(departure < _SAFE[ndim] / np.linalg.norm(np.linalg.inv(linear), 2) ** 2)
-
-
-def _along(ndim: int, axis: int, end: int) -> tuple[slice, ...]:
-    """The index of all neighbours but the last (end 0) or but the first (end 1) along an axis."""
-    return tuple((slice(1, None) if end else slice(None, -1)) if a == axis else slice(None) for a in range(ndim))
-
-
-def _cell_edges(edges: Edges, cells: tuple[np.ndarray, ...] | None = None) -> CellEdges:
-    """Per axis and corner the edges of all cells, or of some cells given by their indices."""
-    ndim = len(edges)
-    found: CellEdges = {}
-    for axis, components in enumerate(edges):
-        places = None if cells is None else np.ravel_multi_index(cells, components[0].shape)
-        strides = [int(np.prod(components[0].shape[a + 1 :])) for a in range(ndim)]
-        for corner in product((0, 1), repeat=ndim):
-            if corner[axis]:
-                found[axis, corner] = found[axis, _flip(corner, axis)]
-            elif places is None:
-                view = tuple(
-                    slice(None) if a == axis else (slice(None, -1), slice(1, None))[corner[a]] for a in range(ndim)
-                )
-                found[axis, corner] = [component[view] for component in components]
-            else:
-                shift = sum(c * s for c, s in zip(corner, strides, strict=True))
-                found[axis, corner] = [component.ravel()[places + shift] for component in components]
-    return found
-
-
-def _inverted(edges: CellEdges, ndim: int) -> tuple[float, int]:
-    """Inverted volume in voxels, and the number of cells with an inverted (or flat) simplex."""
-    volume = 0.0
-    bad: np.ndarray | None = None
-    # n! simplices of unit determinant fill a unit cube, and both ways of splitting count half.
-    per_determinant = 1 / 12 if ndim == 3 else 1 / 4
-    for vectors in _simplices(edges, ndim):
-        det = determinant([[vector[component] for vector in vectors] for component in range(ndim)])
-        inverted = det <= 0
-        if inverted.any():
-            volume -= float(det[inverted].sum(dtype=np.float64)) * per_determinant
-        bad = inverted if bad is None else np.logical_or(bad, inverted, out=bad)
-    return volume, 0 if bad is None else int(np.count_nonzero(bad))
-
-
-def _simplices(edges: CellEdges, ndim: int) -> Iterator[list[list[np.ndarray]]]:
-    """The vectors that span each simplex, in an order that makes the determinant positive where nothing moves."""
-    for corner in product((0, 1), repeat=ndim):
-        yield [edges[axis, corner] for axis in range(ndim)]
-    if ndim == 2:
+    strides = line_strides(shape)
+    length = edges[0].shape[1] - sum(strides[1:])
+    out = scratch.array("determinants", (length,))
+    if len(shape) == 2:
+        (x, y), (dx, dy) = edges, strides
+        for i, j in product((0, 1), repeat=2):
+            pair = _shifted([x, y], [j * dy, i * dx], length)
+            yield determinant(pair, out, scratch), i * dx + j * dy
         return
-    # The central tetrahedra: from a corner to the three that are two edges away.
-    for corner, pairs in (((0, 0, 0), ((0, 2), (0, 1), (1, 2))), ((1, 1, 1), ((0, 1), (0, 2), (1, 2)))):
-        join = np.subtract if corner[0] else np.add
-        yield [
-            [
-                join(-first if corner[0] else first, second)
-                for first, second in zip(edges[a, corner], edges[b, _flip(corner, a)], strict=True)
-            ]
-            for a, b in pairs
-        ]
+    x, y, z = edges
+    dx, dy, dz = strides
+    for i, j in product((0, 1), repeat=2):
+        # The same cross products serve both ends of the edges along the last axis.
+        cross = _cross(_shifted([x, y], [j * dy, i * dx], length + dz), scratch)
+        (last,) = zip(*_shifted([z], [i * dx + j * dy], length), strict=True)
+        for k in (0, 1):
+            yield _dot([part[k * dz :][:length] for part in cross], last, out, scratch), i * dx + j * dy + k * dz
+    # The central tetrahedra, from a corner to the three that are two edges away.
+    sums = scratch.array("sums", (3, 3, length + dx))
+    for diagonal, first, second, stride in zip(sums, (x, y, z), (y, z, x), (dx, dy, dz), strict=True):
+        n = min(first.shape[1], second.shape[1] - stride, diagonal.shape[1])
+        np.add(first[:, :n], second[:, stride:][:, :n], out=diagonal[:, :n])
+    for shifts, apex in (((0, 0, 0), 0), ((dz, dx, dy), dx + dy + dz)):
+        yield determinant(_shifted(list(sums), list(shifts), length), out, scratch), apex
 
 
-def _flip(corner: Corner, axis: int) -> Corner:
-    return tuple(1 - c if a == axis else c for a, c in enumerate(corner))
+def _shifted(vectors: list[np.ndarray], shifts: list[int], length: int) -> list[list[np.ndarray]]:
+    """The elements of the matrices with these columns, each from its own place on: rows of columns of arrays."""
+    return [
+        [vector[component, shift:][:length] for vector, shift in zip(vectors, shifts, strict=True)]
+        for component in range(len(vectors[0]))
+    ]
+
+
+def _cross(matrix: list[list[np.ndarray]], scratch: Scratch) -> np.ndarray:
+    """The cross products of the two columns of 3x2 matrices, (3, n) in scratch."""
+    length = matrix[0][0].size
+    cross, term = scratch.array("cross", (3, length)), scratch.array("product", (length,))
+    for component in range(3):
+        (a, b), (c, d) = matrix[(component + 1) % 3], matrix[(component + 2) % 3]
+        np.multiply(a, d, out=cross[component])
+        cross[component] -= np.multiply(b, c, out=term)
+    return cross
+
+
+def _dot(a: Sequence[np.ndarray], b: Sequence[np.ndarray], out: np.ndarray, scratch: Scratch) -> np.ndarray:
+    """`out`, with the products of vectors given by their components."""
+    np.multiply(a[0], b[0], out=out)
+    term = scratch.array("product", out.shape)
+    for one, other in zip(a[1:], b[1:], strict=True):
+        out += np.multiply(one, other, out=term)
+    return out

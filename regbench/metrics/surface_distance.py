@@ -1,209 +1,175 @@
 """Distances between the surfaces of a label in the fixed map and in the moved map, in mm.
 
 The surface of a label is the set of its surface elements on the corner grid (`surface_elements`), each a point
-with an area. An element's distance is that to the nearest element of the other surface. The percentile of a
-direction is the smallest distance within which that share of the surface area lies; HD95 is the larger one of
-both directions. A region goes on no further than the grid: its surface closes at the faces of the volume.
+with an area (2-D: a length). An element's distance is that to the nearest element of the other surface. A region
+goes on no further than the grid: its surface closes at the faces of the volume. All this is exact.
 
-Distances come in few values (those between corners of a grid), so no distance transform is needed: offsets
-are tried in the order of their length, and an element is done at its first hit. What lies farther than the
-longest offset goes to a k-d tree, as far as the answer depends on it. All this is exact.
+A label is scored if the fixed map and the moving map (before the warp) both have it; labels of one side only are
+NaN and no part of a mean. A scored label that the warp lost is counted in `n_lost`: its surface is infinitely far,
+and no share of it is within a tolerance. Sheared grids are declined, since element areas there are not defined.
+
+The metrics share one computation: how much area of each surface lies at each distance from the other one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import product
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
 
 from regbench.alignment import Alignment
+from regbench.errors import MetricDeclined
 from regbench.metrics.surface_elements import element_sizes
-from regbench.volume import Grid, Labels
+from regbench.metrics.surface_reach import reach_of
+from regbench.metrics.surface_search import DistanceAreas, Layout, distance_areas, surface_of
+from regbench.slabs import Scratch, map_tasks
+from regbench.volume import Labels
 
-# Offsets up to 6 voxels of mean size: about 900 in 3-D, where a tree begins to be faster.
-_REACH_VOXELS = 6.0
-# Elements farther than that are taken together in blocks of this many corners along each axis.
-_BLOCK = 4
-# Areas are sums of rounded numbers; a share this near to the wanted one has reached it.
-_ROUNDING = 1e-12
+# The tolerances of NSD beside the 1 mm of its mean.
+_MORE_TOLERANCES_MM = {"at_0_5_mm": 0.5, "at_2_mm": 2.0, "at_3_mm": 3.0, "at_5_mm": 5.0}
+# Files keep affines to some 7 digits, so that a spacing of 1 mm may read as a little more.
+_SPACING_ROUNDING = 1e-5
+# find_objects makes a list up to the largest number; labels beyond this one are numbered anew.
+_LISTED = 1 << 16
 
 Box = tuple[slice, ...]
-Shells = list[tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class SurfacePair:
+    """Two surfaces of one label: how far each is from the other."""
+
+    first: DistanceAreas
+    second: DistanceAreas
+
+    def percentile(self, share: float) -> float:
+        """The larger one of the distances in mm within which that share of either surface lies."""
+        return max(self.first.percentile(share), self.second.percentile(share))
+
+    def mean_mm(self) -> float:
+        """The mean distance over both surfaces together, by area."""
+        return (self.first.moment + self.second.moment) / (self.first.total + self.second.total)
+
+    def share_within(self, distance_mm: float) -> float:
+        """The share of both surfaces together that lies within a distance."""
+        limit = distance_mm * (1 + _SPACING_ROUNDING)
+        return (self.first.within(limit) + self.second.within(limit)) / (self.first.total + self.second.total)
+
+
+# Per label its surfaces in two maps, or None if one of the maps lacks it.
+Surfaces = dict[int, SurfacePair | None]
 
 
 def hd95_mm(alignment: Alignment) -> dict[str, Any]:
     """95 % surface distance per label in mm, the mean of the finite ones, and `n_lost`.
 
-    A label that only one of fixed and (unwarped) moving map has is NaN; one that the warp lost is infinite,
-    counted in `n_lost`, and no part of the mean. The mean is NaN if no label has a finite distance.
+    The mean is NaN if no label has a finite distance. Raises MetricDeclined on a sheared grid, as all metrics here.
     """
-    fixed, moved = alignment.pair.fixed_labels, alignment.moved_labels
-    assert fixed is not None and moved is not None
-    distances = surface_percentiles(fixed, moved, alignment.scored_labels.tolist(), 0.95)
-    finite = [d for d in distances.values() if np.isfinite(d)]
-    n_lost = len(distances) - len(finite)
-    distances |= dict.fromkeys(alignment.absent_labels.tolist(), float("nan"))
+    return _score(alignment, lambda surfaces: surfaces.percentile(0.95), lost=float("inf"))
+
+
+def assd_mm(alignment: Alignment) -> dict[str, Any]:
+    """Average symmetric surface distance per label in mm, the mean of the finite ones, and `n_lost`.
+
+    The mean is NaN if no label has a finite distance.
+    """
+    return _score(alignment, lambda surfaces: surfaces.mean_mm(), lost=float("inf"))
+
+
+def nsd(alignment: Alignment) -> dict[str, Any]:
+    """Share in [0, 1] of both surfaces of each label within 1 mm of one another, their mean, and `n_lost`.
+
+    Beside it the means for other tolerances, such as `at_0_5_mm`. They are NaN if no label is scored.
+    """
+
+    def scores(tolerance_mm: float) -> dict[str, Any]:
+        return _score(alignment, lambda surfaces: surfaces.share_within(tolerance_mm), lost=0.0)
+
+    return scores(1.0) | {name: scores(mm)["mean"] for name, mm in _MORE_TOLERANCES_MM.items()}
+
+
+def _score(alignment: Alignment, measure: Callable[[SurfacePair], float], lost: float) -> dict[str, Any]:
+    """A measure of each scored label, `lost` where the warp lost it, and the mean of the finite ones."""
+    surfaces = alignment.once(alignment_surfaces)
+    values = {label: lost if pair is None else measure(pair) for label, pair in surfaces.items()}
+    finite = [value for value in values.values() if isfinite(value)]
+    values |= dict.fromkeys(alignment.absent_labels.tolist(), float("nan"))
     return {
         "mean": float(np.mean(finite)) if finite else float("nan"),
-        "per_label": {str(label): distances[label] for label in sorted(distances)},
-        "n_lost": n_lost,
+        "per_label": {str(label): values[label] for label in sorted(values)},
+        "n_lost": sum(pair is None for pair in surfaces.values()),
     }
 
 
-def surface_percentiles(first: Labels, second: Labels, labels: list[int], share: float) -> dict[int, float]:
+def alignment_surfaces(alignment: Alignment) -> Surfaces:
+    """The surfaces of the scored labels in the fixed and the moved map."""
+    fixed, moved = alignment.pair.fixed_labels, alignment.moved_labels
+    assert fixed is not None and moved is not None
+    return surfaces_of(fixed, moved, alignment.scored_labels.tolist(), alignment.threads)
+
+
+def surface_percentiles(
+    first: Labels, second: Labels, labels: list[int], share: float, threads: int = 1
+) -> dict[int, float]:
     """Per label the distance in mm within which `share` of either surface lies from the other one.
 
     Both maps are on one grid. Infinite for a label that one of the maps lacks.
     """
-    ruler = _Ruler.of(first.grid)
-    boxes = [_label_boxes(part, labels) for part in (first, second)]
-    result = {}
-    for label in labels:
-        one, two = boxes[0].get(label), boxes[1].get(label)
-        if one is None or two is None:
-            result[label] = float("inf")
-            continue
-        box = _union(one, two)
-        result[label] = ruler.percentile(first.array[box] == label, second.array[box] == label, share)
-    return result
+    surfaces = surfaces_of(first, second, labels, threads)
+    return {label: float("inf") if pair is None else pair.percentile(share) for label, pair in surfaces.items()}
 
 
-@dataclass(frozen=True)
-class _Ruler:
-    """Distances and areas on one grid: its steps in mm (columns), element areas by code, and shells of offsets."""
+def surfaces_of(first: Labels, second: Labels, labels: list[int], threads: int = 1) -> Surfaces:
+    """The surfaces of labels in two maps on one grid, in the order of the labels.
 
-    steps: np.ndarray
-    sizes: np.ndarray
-    shells: Shells
-    margin: np.ndarray
+    Raises MetricDeclined if the grid is sheared.
+    """
+    if first.grid.is_sheared:
+        raise MetricDeclined(
+            f"surface distances: the axes of the fixed grid ({first.grid.describe()}) are not at right angles; "
+            "resample the fixed image and its labels onto a grid without shear"
+        )
+    # Axes at right angles are measured by their spacing alone: equal distances are then equal numbers.
+    spacing_mm = tuple(first.grid.spacing_mm.tolist())
+    reach, sizes = reach_of(spacing_mm), element_sizes(spacing_mm)
+    boxes = _common_boxes(first, second, labels, threads)
 
-    @classmethod
-    def of(cls, grid: Grid) -> _Ruler:
-        # Axes at right angles are measured by their spacing alone: equal distances are then equal numbers.
-        steps = grid.linear if grid.is_sheared else np.diag(grid.spacing_mm)
-        reach_mm = _REACH_VOXELS * abs(grid.determinant) ** (1 / grid.ndim)
-        # The largest index step along an axis among all vectors of this length.
-        margin = np.floor(reach_mm * np.linalg.norm(np.linalg.inv(steps), axis=1) + 1e-9).astype(int)
-        return cls(steps, element_sizes(steps), _shells(steps, margin, reach_mm), margin)
+    def compare(label: int, scratch: Scratch) -> SurfacePair:
+        box = boxes[label]
+        layout = Layout.of([side.stop - side.start for side in box], reach.margin)
+        one, two = (
+            surface_of(part.array[box] == label, layout, sizes, scratch, name)
+            for part, name in ((first, "first"), (second, "second"))
+        )
+        return SurfacePair(distance_areas(one, two, layout, reach), distance_areas(two, one, layout, reach))
 
-    def percentile(self, first: np.ndarray, second: np.ndarray, share: float) -> float:
-        """The larger of the two directed percentile distances between two regions in a box, bool arrays."""
-        one, two = (_Surface.of(_corner_codes(region, self.margin), self.sizes) for region in (first, second))
-        return max(self._directed(one, two, share), self._directed(two, one, share))
-
-    def _directed(self, source: _Surface, target: _Surface, share: float) -> float:
-        """The smallest distance within which `share` of the source's area lies from the target."""
-        places, areas = source.places, source.areas
-        strides = [int(np.prod(target.border.shape[axis + 1 :])) for axis in range(target.border.ndim)]
-        border = target.border.ravel()
-        wanted = share * float(areas.sum()) * (1 - _ROUNDING)
-        reached = 0.0
-        for distance, offsets in self.shells:
-            hit = np.zeros(len(places), bool)
-            for offset in (offsets @ strides).tolist():
-                hit |= border[places + offset]
-            reached += float(areas[hit].sum())
-            if reached >= wanted:
-                return distance
-            places, areas = places[~hit], areas[~hit]
-        return self._far(places, areas, target, wanted - reached)
-
-    def _far(self, places: np.ndarray, areas: np.ndarray, target: _Surface, wanted: float) -> float:
-        """The smallest distance within which the area `wanted` lies from the target, for elements at flat `places`.
-
-        Distances to the middles of blocks bound those of the elements within; only those between which the answer
-        may lie are measured.
-        """
-        from scipy.spatial import cKDTree
-
-        shape = target.border.shape
-        tree = cKDTree(self._points(np.unravel_index(target.places, shape)))
-        indices = np.unravel_index(places, shape)
-        blocks, members = np.unique(np.ravel_multi_index([i // _BLOCK for i in indices], shape), return_inverse=True)
-        middle = [i * _BLOCK + (_BLOCK - 1) / 2 for i in np.unravel_index(blocks, shape)]
-        to_middle = tree.query(self._points(middle))[0][members]
-        radius = self.block_radius_mm
-        lowest = _percentile(to_middle, areas, wanted) - radius
-        highest = lowest + 2 * radius
-        near = to_middle + radius < lowest
-        open_ = ~near & (to_middle - radius <= highest)
-        distances = tree.query(self._points([i[open_] for i in indices]))[0]
-        return _percentile(distances, areas[open_], wanted - float(areas[near].sum()))
-
-    @cached_property
-    def block_radius_mm(self) -> float:
-        """The longest way from the middle of a block to one of its corners, a little rounded up."""
-        half = (_BLOCK - 1) / 2
-        ways = [self.steps @ np.array(signs) * half for signs in product((-1, 1), repeat=len(self.steps))]
-        return float(np.linalg.norm(ways, axis=1).max()) * (1 + 1e-9)
-
-    def _points(self, indices: Sequence[np.ndarray]) -> np.ndarray:
-        """Points (n, ndim) in mm of voxel indices, one array per axis."""
-        return np.stack(indices, axis=-1) @ self.steps.T
+    # The largest first, so that no thread is left with it at the end, and the scratch grows once.
+    order = sorted(boxes, key=lambda label: prod(side.stop - side.start for side in boxes[label]), reverse=True)
+    found = dict(zip(order, map_tasks(compare, order, threads), strict=True))
+    return {label: found.get(label) for label in labels}
 
 
-def _percentile(distances: np.ndarray, areas: np.ndarray, wanted: float) -> float:
-    """The smallest distance within which the area `wanted` lies, or the largest there is."""
-    order = np.argsort(distances, kind="stable")
-    place = int(np.searchsorted(np.cumsum(areas[order]), wanted))
-    return float(distances[order[min(place, len(order) - 1)]])
+def _common_boxes(first: Labels, second: Labels, labels: list[int], threads: int) -> dict[int, Box]:
+    """The smallest box that holds a label in both maps, for labels that both maps have."""
+    one, two = map_tasks(lambda part, _: _boxes(part), [first, second], threads)
+    return {
+        label: tuple(
+            slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one[label], two[label], strict=True)
+        )
+        for label in labels
+        if label in one and label in two
+    }
 
 
-@dataclass(frozen=True)
-class _Surface:
-    """The surface of a region in a box: where its elements are (bool, and flat indices) and their areas in mm^2."""
-
-    border: np.ndarray
-    places: np.ndarray
-    areas: np.ndarray
-
-    @classmethod
-    def of(cls, codes: np.ndarray, sizes: np.ndarray) -> _Surface:
-        border = (codes != 0) & (codes != len(sizes) - 1)
-        places = np.flatnonzero(border)
-        return cls(border, places, sizes[codes.ravel()[places]])
-
-
-def _shells(steps: np.ndarray, margin: np.ndarray, reach_mm: float) -> Shells:
-    """Index offsets (n, ndim) of each length up to the reach, shortest first."""
-    axes = np.meshgrid(*[np.arange(-m, m + 1) for m in margin], indexing="ij")
-    offsets = np.stack(axes, axis=-1).reshape(-1, len(margin))
-    lengths = np.linalg.norm(offsets @ steps.T, axis=1)
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] <= reach_mm]
-    starts = np.flatnonzero(np.diff(lengths[order], prepend=-1.0) > 1e-9 * reach_mm)
-    return [(float(lengths[group[0]]), offsets[group]) for group in np.split(order, starts[1:])]
-
-
-def _corner_codes(region: np.ndarray, margin: np.ndarray) -> np.ndarray:
-    """Neighbour codes at the corners of a region, uint8 of shape n + 1 + 2 margin, 0 in the margin."""
-    codes: np.ndarray = np.pad(region.view(np.uint8), 1)
-    # Bits are gathered axis by axis: pairs along the last axis, then pairs of pairs.
-    for axis in reversed(range(region.ndim)):
-        lower = tuple(slice(None, -1) if a == axis else slice(None) for a in range(region.ndim))
-        upper = tuple(slice(1, None) if a == axis else slice(None) for a in range(region.ndim))
-        codes = (codes[lower] << (1 << (region.ndim - 1 - axis))) | codes[upper]
-    return np.pad(codes, [(m, m) for m in margin])
-
-
-def _label_boxes(labels: Labels, wanted: list[int]) -> dict[int, Box]:
-    """The bounding box of each wanted label that occurs."""
+def _boxes(labels: Labels) -> dict[int, Box]:
+    """The bounding box of each label that occurs."""
     from scipy.ndimage import find_objects
 
-    array = labels.array
-    top = int(labels.values[-1]) if len(labels.values) else 0
-    numbers = list(range(1, top + 1))
-    if top > 4096:
-        # find_objects makes a list up to the largest number.
-        array = np.asarray(np.searchsorted(labels.values, array, side="right"), dtype=np.int32)
-        numbers = labels.values.tolist()
-    boxes = dict(zip(numbers, find_objects(array, max_label=len(numbers)), strict=True))
-    return {label: box for label in wanted if (box := boxes.get(label)) is not None}
-
-
-def _union(one: Box, two: Box) -> Box:
-    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, two, strict=True))
+    array, values = labels.array, labels.values
+    if len(values) and values[-1] > _LISTED:
+        array = np.searchsorted(values, array, side="right").astype(np.int32)
+        return dict(zip(values.tolist(), find_objects(array, len(values)), strict=True))
+    return {number: box for number, box in enumerate(find_objects(array), start=1) if box is not None}

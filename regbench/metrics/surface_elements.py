@@ -9,13 +9,13 @@ ones that surface-distance publications use:
 - On a cube face whose diagonals differ, the corners of the rarer kind in the cube are kept apart.
 - A polygon that is not flat is split into the triangles with the largest total area on the unit cube.
 
-Areas are kept as vectors normal to the triangles, so they can be had on any grid: a linear map L of the grid
-turns an area vector a into det(L) L^-T a. In 2-D the elements are segments of the contour.
+Areas are kept as vectors normal to the triangles, so they can be had for any spacing: each component grows with
+the spacing of the two other axes. In 2-D the elements are segments of the contour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 
@@ -48,11 +48,11 @@ def unit_elements(ndim: int) -> np.ndarray:
     return out
 
 
-def element_sizes(linear: np.ndarray) -> np.ndarray:
-    """Area in mm^2 per code (256,), or contour length in mm (16,), on a grid with steps `linear` (columns, mm)."""
-    ndim = len(linear)
-    transform = linear if ndim == 2 else np.linalg.det(linear) * np.linalg.inv(linear).T
-    return np.linalg.norm(unit_elements(ndim) @ transform.T, axis=-1).sum(axis=-1)
+def element_sizes(spacing_mm: Sequence[float]) -> np.ndarray:
+    """Area in mm^2 per code (256,), or contour length in mm (16,), on a grid with this spacing."""
+    spacing = np.array(spacing_mm)
+    growth = spacing if len(spacing) == 2 else spacing.prod() / spacing
+    return np.linalg.norm(unit_elements(len(spacing)) * growth, axis=-1).sum(axis=-1)
 
 
 def _bits(ndim: int) -> dict[Corner, int]:
