@@ -1,4 +1,4 @@
-"""Dice and HD95 against the numbers of the official Learn2Reg evaluator (see data/golden_l2r/README.md)."""
+"""Dice, HD95, SDlogJ and TRE against the numbers of the official Learn2Reg evaluator (data/golden_l2r/README.md)."""
 
 from __future__ import annotations
 
@@ -14,37 +14,71 @@ from regbench.alignment import Alignment
 from regbench.displacement import Displacement
 from regbench.metrics.evaluate import evaluate
 from regbench.pair import Pair
-from regbench.volume import Grid, Image, Labels
+from regbench.volume import Grid, Image, Labels, Landmarks
 
 FOLDER = Path(__file__).parent / "data" / "golden_l2r"
 OFFICIAL = json.loads((FOLDER / "official_unmasked.json").read_text())["cases"]
+CASES = ["0001", "0002", "0003", "0004"]
 
 
 def _array(path: Path) -> np.ndarray:
     return np.asarray(nibabel.load(path).dataobj)
 
 
-def _alignment(case: str) -> Alignment:
-    """The case on a grid of 1 mm, because the official distances are in voxels."""
-    labels = [Labels(_array(FOLDER / "labelsTr" / f"Toy_{case}_000{side}.nii.gz"), _grid()) for side in (0, 1)]
-    image = Image(np.zeros(_grid().shape), _grid())
-    pair = Pair(case, image, image, fixed_labels=labels[0], moving_labels=labels[1])
+def _alignment(case: str, spacing_mm: tuple[float, ...] = (1, 1, 1)) -> Alignment:
+    """The case on a grid of 1 mm, because the official surface distances are in voxels, or on its own."""
+    grid = Grid.from_spacing((32, 28, 36), spacing_mm)
+    labels = [Labels(_array(FOLDER / "labelsTr" / f"Toy_{case}_000{side}.nii.gz"), grid) for side in (0, 1)]
+    points = [np.loadtxt(FOLDER / "keypointsTr" / f"Toy_{case}_000{side}.csv", delimiter=",") for side in (0, 1)]
+    landmarks = [Landmarks(grid.to_world(voxel)) for voxel in points]
+    image = Image(np.zeros(grid.shape), grid)
+    pair = Pair(
+        case,
+        image,
+        image,
+        fixed_labels=labels[0],
+        moving_labels=labels[1],
+        fixed_landmarks=landmarks[0],
+        moving_landmarks=landmarks[1],
+    )
     voxels = _array(FOLDER / "disp" / f"disp_{case}_{case}.nii.gz")
-    return Alignment(pair, Displacement.from_voxels(voxels, _grid(), _grid()))
+    return Alignment(pair, Displacement.from_voxels(voxels, grid, grid))
 
 
-def _grid() -> Grid:
-    return Grid.from_spacing((32, 28, 36))
+def _official(case: str) -> dict:
+    return OFFICIAL[f"{case}_0000<--{case}_0001"]
 
 
-@pytest.mark.parametrize("case", ["0001", "0002", "0003", "0004"])
+@pytest.mark.parametrize("case", CASES)
 def test_dice_and_hd95_equal_the_official_evaluator(case: str) -> None:
-    official = OFFICIAL[f"{case}_0000<--{case}_0001"]
     found = evaluate(_alignment(case), ["dice", "hd95_mm"])
     for ours, theirs in (("dice", "DSC"), ("hd95_mm", "HD95")):
+        official = _official(case)[theirs]
         per_label = list(found[ours]["per_label"].values())
-        np.testing.assert_allclose(per_label, official[theirs]["detailed"], atol=1e-12)
-        assert found[ours]["mean"] == pytest.approx(official[theirs]["mean"], abs=1e-12)
+        np.testing.assert_allclose(per_label, official["detailed"], atol=1e-12)
+        assert found[ours]["mean"] == pytest.approx(official["mean"], abs=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sdlogj_in_their_form_equals_the_official_evaluator(case: str) -> None:
+    """Up to single precision, in which displacements are kept."""
+    found = evaluate(_alignment(case), ["sdlogj_l2r"])["sdlogj_l2r"]
+    assert found["mean"] == pytest.approx(_official(case)["LogJacDetStd"]["mean"], abs=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tre_equals_the_official_evaluator(case: str) -> None:
+    """The keypoints lie on voxel centres, where the official cubic and our linear interpolation agree."""
+    official = _official(case)["TRE_kp"]
+    found = evaluate(_alignment(case, (1.5, 1.5, 2.0)), ["tre_mm"])["tre_mm"]
+    assert (found["n"], found["n_outside"], found["n_unmatched"]) == (5, 0, 0)
+    for name, expected in (
+        ("mean", official["mean"]),
+        ("median", np.median(official["detailed"])),
+        ("p75", np.percentile(official["detailed"], 75)),
+        ("max", max(official["detailed"])),
+    ):
+        assert found[name] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("case", "percent"), [("0001", 0.0), ("0002", 0.0), ("0003", 0.24), ("0004", 27.6)])

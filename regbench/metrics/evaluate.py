@@ -1,7 +1,8 @@
 """All asked-for metrics of one alignment.
 
-A metric that the pair has no data for (labels, truth, landmarks) is left out, so that a missing key says "not
-measurable here" and NaN says "measured, but not defined".
+A metric that the pair has no data for (labels, truth, landmarks, the inverse field) is left out, so that a missing
+key says "not measurable here" and NaN says "measured, but not defined". Where a metric declines, its reason stands
+beside the NaN.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from importlib import import_module
 from typing import Any
 
 from regbench.alignment import Alignment
+from regbench.errors import MetricDeclined
 from regbench.metrics.table import METRICS, Need
-from regbench.pair import Pair
 
 Value = float | dict[str, Any]
 
@@ -26,13 +27,19 @@ def evaluate(alignment: Alignment, names: Sequence[str]) -> dict[str, Value]:
     results: dict[str, Value] = {}
     for name in names:
         metric = METRICS[name]
-        if metric.function is not None and all(has(alignment.pair, need) for need in metric.needs):
-            results[name] = _function(metric.function)(alignment)
+        if metric.function is not None and all(has(alignment, need) for need in metric.needs):
+            try:
+                results[name] = _function(metric.function)(alignment)
+            except MetricDeclined as declined:
+                results[name] = {"mean": float("nan"), "reason": str(declined)}
     return results
 
 
-def has(pair: Pair, need: Need) -> bool:
-    """Whether a pair has what a metric needs on both sides."""
+def has(alignment: Alignment, need: Need) -> bool:
+    """Whether there is what a metric needs: on both sides of the pair, or in the displacement."""
+    pair = alignment.pair
+    if need == "inverse":
+        return alignment.displacement.inverse is not None
     if need == "truth":
         return pair.truth is not None
     if need == "labels":
