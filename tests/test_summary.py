@@ -268,3 +268,41 @@ def test_every_subset_of_methods_has_a_sentence() -> None:
             kept = [line for line in rows if line["method"] in chosen and line["condition"] in conditions]
             text = takeaway(kept)
             assert text.endswith(".") and text.count(". ") <= 1
+
+
+# -- label warps, quantiles, metrics that decline -----------------------------------------------------
+
+
+def test_rows_of_different_label_warps_never_share_a_table() -> None:
+    rows = [row("demons", i, dice=0.7) for i in range(6)]
+    rows += [row("demons", i, dice=0.8, label_warp="linear") for i in range(6)]
+    lines = {line.dataset: line for line in summarise(rows)}
+    assert {name: line.mean("dice") for name, line in lines.items()} == {
+        "cohort": pytest.approx(0.7),
+        "cohort (linear label warp)": pytest.approx(0.8),
+    }
+    # Files of a run are found under the name of the dataset itself.
+    assert {group.source for group in group_rows(rows)} == {"cohort"}
+
+
+def test_quantiles_over_pairs_look_at_the_hard_side() -> None:
+    rows = [row("demons", i, dice=0.5 + 0.01 * i) for i in range(11)]
+    for i, one in enumerate(rows):
+        one["metrics"]["tre_mm"] = {"mean": 1.0 + 0.1 * i}
+    (line,) = summarise(rows)
+    assert line.quantiles == {"dice30": pytest.approx(0.53), "tre30": pytest.approx(1.7)}
+    assert "tre30" not in summarise([row("demons", 0)])[0].quantiles
+
+
+def test_a_metric_that_declined_is_told_with_its_reason() -> None:
+    rows = [row("demons", i) for i in range(6)]
+    for one in rows[:2]:
+        one["metrics"]["hd95_mm"] = {"mean": None, "reason": "the fixed grid is sheared"}
+    assert "cohort: no hd95_mm in 2 cases: the fixed grid is sheared." in notes(rows)
+
+
+def test_the_size_of_a_model_is_a_value_of_its_row() -> None:
+    rows = [row("vxm", i, model={"model_parameters": 1000, "model_mib": 0.5}) for i in range(6)]
+    (line,) = summarise(rows)
+    assert line.mean("model_parameters") == 1000
+    assert line.mean("model_mib") == 0.5

@@ -45,6 +45,8 @@ class MethodLabel:
 class Group:
     """The results of one dataset under one condition.
 
+    `dataset` is its name in tables, which tells the label warp where that is not the default: overlap depends on how
+    labels were moved, so values of two ways never stand in one group. `source` is the dataset's name in the rows.
     `subjects` maps every pair that was planned to its (fixed, moving) subjects, `values` a metric to a method to
     a pair to its value, and `statuses` a method to the statuses of all its cases.
     """
@@ -56,6 +58,7 @@ class Group:
     values: dict[str, dict[str, ValuesPerPair]]
     finished: dict[str, set[str]]
     statuses: dict[str, list[str]]
+    source: str = ""
     _common: dict[str | None, list[str]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -119,7 +122,7 @@ def group_rows(rows: Iterable[Row], order: Sequence[str] = ()) -> list[Group]:
     """
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        found.setdefault((str(row.get("dataset", "?")), str(row.get("condition", UNSHIFTED))), []).append(row)
+        found.setdefault((_shown_dataset(row), str(row.get("condition", UNSHIFTED))), []).append(row)
     datasets = list(dict.fromkeys(dataset for dataset, _ in found))
     conditions = list(dict.fromkeys(condition for _, condition in found))
     conditions.sort(key=lambda condition: condition != UNSHIFTED)
@@ -149,7 +152,13 @@ def _group(dataset: str, condition: str, rows: list[Row], order: Sequence[str]) 
         metric: {method: {pair: sum(v) / len(v) for pair, v in pairs.items()} for method, pairs in per_method.items()}
         for metric, per_method in samples.items()
     }
-    return Group(dataset, condition, _ordered(methods, order), subjects, values, finished, statuses)
+    source = str(rows[0].get("dataset", "?"))
+    return Group(dataset, condition, _ordered(methods, order), subjects, values, finished, statuses, source)
+
+
+def _shown_dataset(row: Row) -> str:
+    dataset, mode = str(row.get("dataset", "?")), row.get("label_warp") or "nearest"
+    return dataset if mode == "nearest" else f"{dataset} ({mode} label warp)"
 
 
 def _method_label(row: Row) -> MethodLabel:
@@ -179,9 +188,9 @@ def pair_of(row: Row) -> tuple[str, tuple[str, str]]:
 
 
 def row_values(row: Row) -> dict[str, float]:
-    """Returns the finite numbers of a row: metrics (mean over labels), times in s and memory in MiB, by name."""
+    """Returns the finite numbers of a row by name: metrics (mean over labels), times, memory, size of the model."""
     found = {name: metric_mean(value) for name, value in (row.get("metrics") or {}).items()}
-    for part in ("timing", "memory"):
+    for part in ("timing", "memory", "model"):
         found.update({name: as_number(value) for name, value in (row.get(part) or {}).items()})
     return {name: value for name, value in found.items() if math.isfinite(value)}
 

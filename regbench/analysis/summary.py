@@ -8,12 +8,15 @@ does not take part, or one missing package would empty the whole table.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from regbench.analysis.groups import Group, MethodLabel, Row, ValuesPerPair, group_rows, higher_is_better
 from regbench.analysis.statistics import Interval
 from regbench.analysis.takeaway import takeaway
+from regbench.metrics.table import METRICS
 
 __all__ = ["MetricSummary", "SummaryRow", "best_rows", "notes", "summarise", "takeaway"]
 
@@ -34,7 +37,7 @@ class SummaryRow:
 
     `n_pairs` are the pairs that all compared methods finished, `coverage` is the share (0 to 1) of the planned
     pairs that this method finished, and the counts are of cases (pairs times repeats). `change` is the paired
-    difference of the accuracy metric against identity.
+    difference of the accuracy metric against identity. `quantiles` are the robust aggregates, such as `dice30`.
     """
 
     dataset: str
@@ -48,6 +51,7 @@ class SummaryRow:
     accuracy_metric: str | None
     change: Interval | None
     metrics: dict[str, MetricSummary]
+    quantiles: dict[str, float] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> Interval | None:
@@ -88,8 +92,23 @@ def best_rows(summary: Sequence[SummaryRow]) -> list[SummaryRow]:
 
 
 def notes(rows: Iterable[Row]) -> list[str]:
-    """Returns a sentence for every group whose table does not cover all that was planned."""
-    return [note for group in group_rows(rows) for note in _group_notes(group)]
+    """Returns a sentence for every group whose table does not cover all that was planned, and why metrics lack."""
+    rows = list(rows)
+    return [note for group in group_rows(rows) for note in _group_notes(group)] + _declined(rows)
+
+
+def _declined(rows: Sequence[Row]) -> list[str]:
+    """Returns a sentence for every metric that declined, with its reason and the number of cases."""
+    found: dict[tuple[str, str, str], int] = {}
+    for row in rows:
+        for metric, value in (row.get("metrics") or {}).items():
+            if isinstance(value, Mapping) and value.get("reason"):
+                key = (str(row.get("dataset", "?")), metric, str(value["reason"]))
+                found[key] = found.get(key, 0) + 1
+    return [
+        f"{dataset}: no {metric} in {count} case{'' if count == 1 else 's'}: {reason}."
+        for (dataset, metric, reason), count in found.items()
+    ]
 
 
 def _summary(group: Group, method: MethodLabel) -> SummaryRow:
@@ -112,7 +131,18 @@ def _summary(group: Group, method: MethodLabel) -> SummaryRow:
         accuracy_metric=metric,
         change=change if change and change.n else None,
         metrics={name: _metric_summary(group, values) for name, values in common.items() if values},
+        quantiles=_quantiles(common),
     )
+
+
+def _quantiles(common: Mapping[str, ValuesPerPair]) -> dict[str, float]:
+    """Returns the aggregates of the metric table that are quantiles over pairs, linearly interpolated."""
+    found = {}
+    for name, metric in METRICS.items():
+        source, share = metric.quantile_of or ("", 0.0)
+        if common.get(source):
+            found[name] = float(np.quantile(list(common[source].values()), share))
+    return found
 
 
 def _metric_summary(group: Group, values: ValuesPerPair) -> MetricSummary:

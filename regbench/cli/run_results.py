@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 
+_TOLD_REASONS = 8
+_RETRY = "To run failed cases again, add --retry-failed to the same command."
+_MEND_FIELDS = "Once the fields are there and whole, give the same command again; all of them are then scored anew."
+
 
 def show_run(record: RunRecord) -> None:
     """Writes the derived files of a run, then prints its table, what it means, where the files are, and failures."""
@@ -36,7 +40,8 @@ def show_run(record: RunRecord) -> None:
     for what, name in (("report", "report.html"), ("numbers", "results.csv"), ("run folder", "")):
         if (folder / name).exists():
             say(console, f"{what:<12}{folder / name}")
-    for sentence in failure_sentences(rows, folder):
+    again = _MEND_FIELDS if "fields" in record.run else _RETRY
+    for sentence in failure_sentences(rows, folder, again):
         say(notes, sentence)
 
 
@@ -47,8 +52,11 @@ def exit_code(n_ok: int, n_failed: int) -> ExitCode:
     return ExitCode.OK if n_ok else ExitCode.NOTHING_DONE
 
 
-def failure_sentences(rows: Rows, folder: Path) -> list[str]:
-    """One sentence per reason of the cases that are not ok: which methods, where, why, and their logs."""
+def failure_sentences(rows: Rows, folder: Path, again: str = _RETRY) -> list[str]:
+    """One sentence per reason of the cases that are not ok: which methods, where, why, and their logs.
+
+    Beyond the first reasons only their number is told; the last sentence, `again`, is how to try again.
+    """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["status"] != "ok":
@@ -60,8 +68,11 @@ def failure_sentences(rows: Rows, folder: Path) -> list[str]:
         pairs = list(dict.fromkeys(row["pair"]["id"] for row in found))
         where = pairs[0] + (f" and {_count(len(pairs) - 1, 'more pair')}" if len(pairs) > 1 else "")
         sentences.append(f"{status}: {', '.join(methods)} on {where}: {reason}{_logs(methods, status, folder)}")
+    if len(sentences) > _TOLD_REASONS:
+        more = _count(len(sentences) - _TOLD_REASONS, "more reason")
+        sentences = [*sentences[:_TOLD_REASONS], f"... and {more}; {folder / 'results.jsonl'} has them all"]
     if any(status != "skipped" for status, _ in groups):
-        sentences.append("To run failed cases again, add --retry-failed to the same command.")
+        sentences.append(again)
     return sentences
 
 

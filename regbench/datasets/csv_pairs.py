@@ -22,10 +22,11 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from regbench.datasets.contents import content_hash
 from regbench.datasets.protocol import PairRef
 from regbench.errors import ConfigError, DatasetError
 from regbench.pair import Pair
@@ -75,7 +76,7 @@ class CsvPairs:
     def fingerprint(self, ref: PairRef) -> str:
         """The hash of the contents of all files of a pair; DatasetError, naming the file, if one is missing."""
         files = self._row(ref).files
-        contents = {column: _content_hash(path) for column, path in sorted(files.items())}
+        contents = {column: content_hash(path) for column, path in sorted(files.items())}
         return hashlib.sha256(json.dumps([contents, self.spacing_mm]).encode()).hexdigest()
 
     def manifest(self) -> dict[str, Any]:
@@ -242,25 +243,3 @@ def _distinct_names(paths: Sequence[Path]) -> list[str]:
     if len(paths) > 1 and len({p[-1] for p in parts}) == 1:
         return ["-".join(p[-d:-1]) for p, d in zip(parts, depth, strict=True)]
     return names
-
-
-# -- contents ---------------------------------------------------------------------------------------
-
-
-def _content_hash(path: Path) -> list[str]:
-    """The sha256 of each file that an image consists of (header and data may be two)."""
-    from regbench.files.images import files_of
-
-    try:
-        return [_file_hash(part, part.stat().st_mtime_ns, part.stat().st_size) for part in files_of(path)]
-    except FileNotFoundError as error:
-        raise DatasetError(f"{error.filename}: no such file; check the path") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
-
-
-@lru_cache(maxsize=4096)
-def _file_hash(path: Path, _mtime_ns: int, _size: int) -> str:
-    """The sha256 of a file; time and size of the file are arguments so that a changed file is read again."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -44,6 +44,13 @@ _ROWS = (
         licence="that of your data",
         citation="none",
     ),
+    DatasetCard(
+        name="learn2reg",
+        target="regbench.datasets.learn2reg:Learn2RegTask",
+        summary="a task in the Learn2Reg layout, by its TASK_dataset.json; finds labels, masks and points beside it",
+        licence="that of the task",
+        citation="Hering et al., IEEE TMI 42 (2023) 697-712",
+    ),
 )
 
 DATASETS: dict[str, DatasetCard] = {row.name: row for row in _ROWS}

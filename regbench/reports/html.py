@@ -21,7 +21,7 @@ from regbench.reports.figures import Plot
 _LEFT_OUT = ("plan_keys", "manifest")
 _LONGEST_FACT = 300
 _MAIN_METRICS = ("hd95_mm", "fold_percent", "ndv_percent")
-_FURTHER_METRICS = ("dice", "tre_mm", "epe_mm", "sdlogj", "ncc")
+_FURTHER_METRICS = tuple(name for name, row in METRICS.items() if row.function and name not in _MAIN_METRICS)
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def render_report(run: Mapping[str, Any], rows: Sequence[Row], plots: Sequence[P
         pictures=[_embedded(plot) for plot in plots if plot.name.startswith("pictures") and plot.in_report],
         failures=_failures(rows),
         intervals=words.INTERVALS_LINE,
+        tuning=words.tuning_line(run.get("tuning") or {}),
         metrics=[METRICS[name] for name in METRICS if any(name in row.metrics for row in summary)],
         facts=list(_facts(run)),
         hosts=_distinct(rows, "host"),

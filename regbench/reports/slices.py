@@ -52,7 +52,7 @@ def draw_pictures(groups: Sequence[Group], run_folder: Path) -> Iterator[Plot]:
         for pair in group.subjects:
             found = {}
             for method in group.methods[:_MAXIMUM_METHODS]:
-                path = folder / f"{file_name(group.dataset, group.condition, pair, method.name)}.npz"
+                path = folder / f"{file_name(group.source, group.condition, pair, method.name)}.npz"
                 if path.is_file() and (slices := read_slices(path)):
                     found[method.name] = slices
             if found:

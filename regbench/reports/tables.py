@@ -67,7 +67,7 @@ def _values(row: Row) -> Iterator[tuple[str, str, float]]:
         for name, part in value.items():
             if name not in ("mean", "per_label") and not isinstance(part, Mapping | list):
                 yield f"{metric}.{name}", "", as_number(part)
-    for part in ("timing", "memory"):
+    for part in ("timing", "memory", "model"):
         for name, value in (row.get(part) or {}).items():
             if not math.isnan(as_number(value)):
                 yield name, "", as_number(value)
@@ -78,6 +78,18 @@ def _summary_lines(row: SummaryRow) -> Iterator[list[object]]:
         interval = metric.interval
         numbers = [interval.mean, metric.sd, metric.median, interval.low, interval.high, row.coverage]
         yield [row.dataset, row.condition, row.method.name, name, interval.n, row.n_failed, *numbers]
+    for name, value in row.quantiles.items():
+        yield [
+            row.dataset,
+            row.condition,
+            row.method.name,
+            name,
+            row.n_pairs,
+            row.n_failed,
+            value,
+            *[""] * 4,
+            row.coverage,
+        ]
     if not row.metrics:
         yield [row.dataset, row.condition, row.method.name, "", 0, row.n_failed, *[""] * 5, row.coverage]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from regbench.analysis.groups import higher_is_better
 from regbench.analysis.statistics import Interval
@@ -18,6 +20,21 @@ _NAMES = {
     "hd95_mm": "HD95",
     "fold_percent": "fold",
     "ndv_percent": "NDV",
+    "jaccard": "Jaccard",
+    "volume_similarity": "volume sim.",
+    "assd_mm": "ASSD",
+    "nsd": "NSD",
+    "sdlogj": "SDlogJ",
+    "sdlogj_l2r": "SDlogJ L2R",
+    "jacobian": "mean J",
+    "ice_mm": "ICE",
+    "ncc": "NCC",
+    "lncc": "LNCC",
+    "nmi": "NMI",
+    "ssim": "SSIM",
+    "mi_nats": "MI",
+    "mi_ratio": "MI / H",
+    "mi_jena_nats": "MI plain",
 }
 
 INTERVALS_LINE = (
@@ -26,6 +43,18 @@ INTERVALS_LINE = (
     "the strongest effect of shared subjects; none for fewer than 6 pairs. "
     "Labels and repeats are averaged within a pair first."
 )
+
+
+def tuning_line(tuning: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns which methods had their settings chosen beforehand, on what and with how many trials."""
+    if not tuning:
+        return "No method of this run had its settings chosen by `regbench tune`."
+    told = [
+        f"{method} ({facts['n_trials']} trials by {metric_name(str(facts['objective']))} on {facts['n_pairs']} pairs "
+        f"of {', '.join(facts['datasets'])}, none of whose subjects are scored here)"
+        for method, facts in tuning.items()
+    ]
+    return f"Settings chosen beforehand by `regbench tune`: {'; '.join(told)}. All others ran as the config says."
 
 
 def metric_name(metric: str) -> str:
