@@ -13,11 +13,8 @@ import numpy as np
 from regbench.alignment import Alignment
 from regbench.displacement import Displacement
 from regbench.slabs import Scratch, map_slabs, row_slabs
-from regbench.volume import Grid
-from regbench.warp import linear_samples
+from regbench.warp import Places, clip_to_grid, linear_samples
 
-# As for images: a coordinate this little beyond the outer voxel centres is rounding.
-_TOLERANCE_VOXELS = 1e-4
 # Points of a slab need several float64 arrays each.
 _SLAB_POINTS = 1 << 16
 
@@ -75,30 +72,14 @@ def _return_distances(
     """|u(x) + v(x + u(x))| in mm for voxels at flat `places` of some rows, those that v says nothing of left out."""
     ndim = there.grid.ndim
     vectors = _taken(there.vectors_mm[rows], places, scratch.array("there", (places.size, ndim)))
-    first, *others = np.unravel_index(places, (rows.stop - rows.start, *there.grid.shape[1:]))
-    coordinates = scratch.array("coordinates", (ndim, places.size), np.float64)
-    _follow(there, back.grid, (first + rows.start, *others), vectors, coordinates)
-    inside = np.ones(places.size, bool)
-    for axis, n in enumerate(back.grid.shape):
-        inside &= (coordinates[axis] >= -_TOLERANCE_VOXELS) & (coordinates[axis] <= n - 1 + _TOLERANCE_VOXELS)
-        np.clip(coordinates[axis], 0, n - 1, out=coordinates[axis])
+    reached = scratch.array("reached", (ndim, places.size), np.float64)
+    for axis, coordinate in enumerate(Places.displaced(back.grid, there).coordinates(rows, scratch)):
+        np.take(coordinate.reshape(-1), places, out=reached[axis], mode="clip")
+    inside = clip_to_grid(list(reached), back.grid.shape, scratch)
     if not inside.all():
-        vectors, coordinates = vectors[inside], coordinates[:, inside]
-    vectors += linear_samples(back.vectors_mm, coordinates.T, scratch)
+        vectors, reached = vectors[inside], reached[:, inside]
+    vectors += linear_samples(back.vectors_mm, reached.T, scratch)
     return _lengths(vectors)
-
-
-def _follow(
-    there: Displacement, grid: Grid, indices: tuple[np.ndarray, ...], vectors: np.ndarray, out: np.ndarray
-) -> None:
-    """Write the voxel coordinates (ndim, n) on `grid` of x + u(x), for voxels x by index and their vectors u."""
-    chain = grid.inverse @ there.grid.affine
-    # Element by element: a matrix product may round equal vectors differently at different places.
-    for axis in range(len(out)):
-        out[axis] = chain[axis, -1]
-        for other, index in enumerate(indices):
-            out[axis] += index * chain[axis, other]
-            out[axis] += vectors[:, other] * grid.inverse[axis, other]
 
 
 def _taken(vectors: np.ndarray, places: np.ndarray, out: np.ndarray) -> np.ndarray:
