@@ -154,3 +154,10 @@ def test_the_json_is_strict_and_complete(tmp_path: Path, baseline: Path) -> None
     assert data["exit_code"] == 1
     finding = data["findings"][0]
     assert {"dataset", "condition", "method", "pair", "metric", "base", "new", "outcome", "text"} <= set(finding)
+
+
+def test_labels_warped_in_another_way_are_not_the_same_case(tmp_path: Path, baseline: Path) -> None:
+    other = write_run(tmp_path / "other", [{**line, "label_warp": "linear"} for line in rows()])
+    comparison = compare_golden(baseline, other)
+    assert comparison.counts["same"] == 0
+    assert comparison.exit_code != 0

@@ -13,6 +13,7 @@ from regbench.analysis.groups import group_rows
 from regbench.analysis.statistics import Interval
 from regbench.analysis.summary import SummaryRow, best_rows, notes, summarise, takeaway
 from regbench.analysis.verdicts import verdict
+from regbench.reports.tables import results_csv
 
 
 def by_method(rows: list[dict], condition: str = "none") -> dict[str, SummaryRow]:
@@ -281,6 +282,8 @@ def test_rows_of_different_label_warps_never_share_a_table() -> None:
         "cohort": pytest.approx(0.7),
         "cohort (linear label warp)": pytest.approx(0.8),
     }
+    told = {line.split(",")[1] for line in results_csv(rows).splitlines()[1:]}
+    assert told == {"cohort", "cohort (linear label warp)"}
     # Files of a run are found under the name of the dataset itself.
     assert {group.source for group in group_rows(rows)} == {"cohort"}
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from regbench.analysis.groups import UNSHIFTED, Row, group_rows, pair_of
+from regbench.analysis.groups import UNSHIFTED, Row, group_rows, pair_of, shown_dataset
 from regbench.errors import ConfigError, StoreError
 from regbench.metrics.table import METRICS
 from regbench.parameters import nearest
@@ -234,7 +234,7 @@ def _kept(metric: str) -> bool:
 
 def _case(row: Row) -> CaseId:
     return (
-        str(row.get("dataset", "?")),
+        shown_dataset(row),
         str(row.get("condition", UNSHIFTED)),
         str(row.get("method", "?")),
         pair_of(row)[0],

@@ -122,7 +122,7 @@ def group_rows(rows: Iterable[Row], order: Sequence[str] = ()) -> list[Group]:
     """
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        found.setdefault((_shown_dataset(row), str(row.get("condition", UNSHIFTED))), []).append(row)
+        found.setdefault((shown_dataset(row), str(row.get("condition", UNSHIFTED))), []).append(row)
     datasets = list(dict.fromkeys(dataset for dataset, _ in found))
     conditions = list(dict.fromkeys(condition for _, condition in found))
     conditions.sort(key=lambda condition: condition != UNSHIFTED)
@@ -156,7 +156,8 @@ def _group(dataset: str, condition: str, rows: list[Row], order: Sequence[str]) 
     return Group(dataset, condition, _ordered(methods, order), subjects, values, finished, statuses, source)
 
 
-def _shown_dataset(row: Row) -> str:
+def shown_dataset(row: Row) -> str:
+    """Returns the dataset of a row as tables name it, with the way of warping labels where it is not the default."""
     dataset, mode = str(row.get("dataset", "?")), row.get("label_warp") or "nearest"
     return dataset if mode == "nearest" else f"{dataset} ({mode} label warp)"
 

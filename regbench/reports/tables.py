@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from regbench.analysis.groups import Row, as_number, pair_of
+from regbench.analysis.groups import Row, as_number, pair_of, shown_dataset
 from regbench.analysis.summary import SummaryRow
 from regbench.metrics.table import METRICS
 
@@ -45,7 +45,7 @@ def _csv(columns: tuple[str, ...], lines: Iterable[list[object]]) -> str:
 
 def _result_lines(row: Row) -> Iterator[list[object]]:
     pair, (fixed, moving) = pair_of(row)
-    head = [row.get("run"), row.get("dataset"), row.get("condition"), pair, fixed, moving]
+    head = [row.get("run"), shown_dataset(row), row.get("condition"), pair, fixed, moving]
     head += [row.get(name) for name in ("method", "paradigm", "supervision", "repeat", "status")]
     n_written = 0
     for metric, label, value in _values(row):
