@@ -1,131 +1,127 @@
 """Time and memory of every metric on a pair of brain size, without any data: `python benchmarks/evaluator.py`.
 
-The pair is made here: a head of 35 labels with rough borders, and a smooth field with a rougher one on top that
-folds a little. Times are CPU seconds of this process on one thread, the best of some repeats, because the wall
-time of a busy machine says little. Memory is the peak of what a call allocated on top of what it was given.
+First each shared step and each metric alone, on what the shared steps have left: CPU seconds of this process on one
+thread, the best of some repeats, because the wall time of a busy machine says little, and the peak of what the call
+allocated (numpy only). A metric that rests on work which it shares with others is charged with all of it here.
+
+Then whole sets, each in one call in fresh processes: CPU seconds, and the peak of resident memory beyond the inputs;
+and with two threads the wall time beside that with one, alternating, and whether all values are equal to the last bit.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import statistics
+import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import ndimage
-from scipy.spatial import cKDTree
+from brain_case import N_LABELS, SHAPE, Case, make_case, real_case, save_case
+from measured_process import measure as measure_process
 
 from regbench.alignment import Alignment
-from regbench.displacement import Displacement
-from regbench.metrics.evaluate import evaluate
+from regbench.metrics.evaluate import evaluate, has
 from regbench.metrics.table import METRICS
-from regbench.pair import Pair
-from regbench.volume import Grid, Image, Labels
-from regbench.warp import warp
+from regbench.volume import Labels
 
-SHARED = ("moved_image", "moved_labels", "jacobian", "foreground")
+SHARED = ("moved_image", "moved_labels", "foreground", "scored_labels")
+SETS = ("learn2reg set", "standard set", "full set")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time and memory of every metric on a pair of brain size.")
-    parser.add_argument("--shape", type=int, nargs="+", default=[160, 192, 224])
-    parser.add_argument("--labels", type=int, default=35)
+    parser.add_argument("--shape", type=int, nargs="+", default=list(SHAPE))
+    parser.add_argument("--labels", type=int, default=N_LABELS)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rough-mm", type=float, default=0.9, help="size of the rough part of the field")
     parser.add_argument("--turn-degrees", type=float, default=0.0, help="turn the result away, to align it badly")
+    parser.add_argument("--data", choices=["made", "real"], default="made", help="real: below $REGBENCH_DATA")
+    parser.add_argument("--threads", type=int, default=2, help="threads to compare with one")
     options = parser.parse_args()
-    pair, displacement = make_case(tuple(options.shape), options.labels, options.rough_mm, options.turn_degrees)
-    print(f"{pair.fixed.grid.describe()}, {options.labels} labels")
-    for name in SHARED:
-        report(name, measure(partial(_shared, pair, displacement, name), options.repeats))
-    ready = Alignment(pair, displacement)
-    for name in (*SHARED, "scored_labels"):
-        getattr(ready, name)
+    if options.data == "real":
+        case = real_case(Path(os.environ["REGBENCH_DATA"]))
+    else:
+        case = make_case(tuple(options.shape), options.labels, options.rough_mm, options.turn_degrees)
+    print(f"{case[0].fixed.grid.describe()}, {len(Alignment(*case).scored_labels)} labels scored")
+    report_metrics(case, options.repeats)
+    report_sets(case, options.repeats, options.threads)
+
+
+def report_metrics(case: Case, repeats: int) -> None:
+    """Prints time and memory of each shared step from nothing, and of each metric after them."""
+    for step in SHARED:
+        seconds, mib, _ = measure(case, {}, attrgetter(step), repeats)
+        print(f"{step:20s} {seconds:7.3f} s CPU {mib:8.1f} MiB", flush=True)
+    known = {step: getattr(Alignment(*case), step) for step in SHARED}
     for name, metric in METRICS.items():
-        if metric.function is not None:
-            report(name, measure(partial(evaluate, ready, [name]), options.repeats))
-    seconds, mib, found = measure(lambda: evaluate(Alignment(pair, displacement), list(METRICS)), options.repeats)
-    report("all, from nothing", (seconds, mib, None))
-    for name, value in found.items():
-        print(f"  {name} = {value['mean'] if isinstance(value, dict) else value:.6g}")
+        if metric.function is not None and all(has(Alignment(*case), need) for need in metric.needs):
+            call = partial(_value, name)
+            seconds, mib, value = measure(case, known, call, repeats)
+            print(f"{name:20s} {seconds:7.3f} s CPU {mib:8.1f} MiB  {value:.6g} {metric.unit}", flush=True)
 
 
-def _shared(pair: Pair, displacement: Displacement, name: str) -> object:
-    return getattr(Alignment(pair, displacement), name)
+def _value(name: str, alignment: Alignment) -> float:
+    found = evaluate(alignment, [name])[name]
+    return found["mean"] if isinstance(found, dict) else found
 
 
-def measure(call: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
-    """Best CPU seconds, peak of allocated MiB (in a run of its own, since counting costs time), and the result."""
+def report_sets(case: Case, repeats: int, threads: int) -> None:
+    """Prints time and memory of whole sets, in fresh processes, with one and with more threads."""
+    with tempfile.TemporaryDirectory() as name:
+        save_case(case, Path(name))
+        for whole in SETS:
+            contender = f"regbench {whole.removesuffix(' set')}"
+            runs: dict[int, list[dict[str, Any]]] = {1: [], threads: []}
+            for _ in range(repeats):
+                for n, costs in runs.items():
+                    costs.append(measure_process(contender, Path(name), n)[whole])
+            for n, costs in runs.items():
+                least, typical = (f(cost["cpu_s"] for cost in costs) for f in (min, statistics.median))
+                wall, peak = min(cost["wall_s"] for cost in costs), max(cost["peak_mib"] for cost in costs)
+                equal = "" if costs[0]["result"] == runs[1][0]["result"] else "; VALUES DIFFER FROM ONE THREAD"
+                print(
+                    f"{whole}, {n} threads: {least:.3f} s CPU (median {typical:.3f}), "
+                    f"{wall:.3f} s wall, {peak} MiB beyond the inputs{equal}",
+                    flush=True,
+                )
+
+
+def measure(
+    case: Case, known: Mapping[str, Any], call: Callable[[Alignment], Any], repeats: int
+) -> tuple[float, float, Any]:
+    """Best CPU seconds, peak of allocated MiB (in a run of its own, since counting costs time), and the result.
+
+    Every run has an alignment of its own that starts with what is `known`, and remembers nothing else.
+    """
     seconds = []
     for _ in range(repeats):
+        alignment = _fresh(case, known)
         start = time.process_time()
-        result = call()
+        call(alignment)
         seconds.append(time.process_time() - start)
+    alignment = _fresh(case, known)
     tracemalloc.start()
-    call()
+    result = call(alignment)
     peak = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
     return min(seconds), peak, result
 
 
-def report(name: str, measured: tuple[float, float, Any]) -> None:
-    print(f"{name:20s} {measured[0]:7.3f} s CPU {measured[1]:8.1f} MiB", flush=True)
-
-
-def make_case(shape: tuple[int, ...], n_labels: int, rough_mm: float, turn_degrees: float) -> tuple[Pair, Displacement]:
-    """A pair whose moving side is the fixed one warped, and a displacement between them that is not quite right."""
-    rng = np.random.default_rng(0)
-    grid = Grid.from_spacing(shape)
-    fixed_labels = Labels(_parcels(rng, shape, n_labels), grid)
-    texture = ndimage.gaussian_filter(rng.standard_normal(shape).astype(np.float32), 2)
-    fixed = Image(fixed_labels.array + 20 * texture, grid)
-    truth = Displacement(_smooth_vectors(rng, shape, 2.5, 24), grid)
-    moving, moving_labels = warp(fixed, truth), warp(fixed_labels, truth)
-    pair = Pair(
-        "benchmark",
-        fixed,
-        moving,
-        fixed_labels=fixed_labels,
-        moving_labels=moving_labels,
-        truth=Displacement.identity(grid),
-    )
-    # The inverse to first order, and a rough error.
-    found = Displacement(_smooth_vectors(rng, shape, rough_mm, 7) - truth.vectors_mm, grid)
-    return pair, found.then(_turn(grid, np.deg2rad(turn_degrees)))
-
-
-def _turn(grid: Grid, angle: float) -> np.ndarray:
-    """A rotation about the centre of the grid in the plane of the first two axes."""
-    matrix = np.eye(grid.ndim + 1)
-    matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    centre = grid.to_world((np.array(grid.shape) - 1) / 2)
-    matrix[:-1, -1] = centre - matrix[:-1, :-1] @ centre
-    return matrix
-
-
-def _smooth_vectors(rng: np.random.Generator, shape: tuple[int, ...], size: float, control: int) -> np.ndarray:
-    """A random field with standard deviation `size` per component and a control point every `control` voxels."""
-    out = np.empty((*shape, len(shape)), np.float32)
-    inner = tuple(slice(control, control + n) for n in shape)
-    for component in range(len(shape)):
-        coarse = rng.standard_normal([n // control + 4 for n in shape])
-        fine = ndimage.zoom(coarse, control, order=3)[inner]
-        out[..., component] = fine * (size / fine.std())
-    return out
-
-
-def _parcels(rng: np.random.Generator, shape: tuple[int, ...], n_labels: int) -> np.ndarray:
-    """An ellipsoid parcelled by the nearest of some seeds, its borders roughened like those of a cortex."""
-    # Made at half the resolution, which is rough enough and much quicker.
-    half = tuple((n + 1) // 2 for n in shape)
-    points = (Grid.from_spacing(half).indices() + _smooth_vectors(rng, half, 2.0, 6)) / np.array(half) - 0.5
-    seeds = rng.uniform(-0.35, 0.35, (n_labels, len(shape)))
-    labels = 1 + cKDTree(seeds).query(points)[1]
-    labels[np.square(points).sum(axis=-1) > 0.42**2] = 0
-    return labels[np.ix_(*[np.arange(n) // 2 for n in shape])]
+def _fresh(case: Case, known: Mapping[str, Any]) -> Alignment:
+    pair, displacement = case
+    assert pair.fixed_labels and pair.moving_labels
+    # Label maps remember the values that occur in them.
+    fixed, moving = (Labels(labels.array, labels.grid) for labels in (pair.fixed_labels, pair.moving_labels))
+    alignment = Alignment(replace(pair, fixed_labels=fixed, moving_labels=moving), displacement)
+    vars(alignment).update(known)
+    return alignment
 
 
 if __name__ == "__main__":
