@@ -69,6 +69,9 @@ def _numbered(array: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The place of every label in the ascending `values`, from 1; 0 for what is not listed."""
     kind = np.uint8 if len(values) < 256 else np.uint16
     top = int(array.max()) if array.size else 0
+    if top <= len(values) and values[0] == 1 and values[-1] == len(values):
+        # Numbered so already, with nothing else in the map.
+        return array.astype(kind, copy=False)
     if top >= 1 << 20:
         place = np.searchsorted(values, array)
         listed = values[np.minimum(place, len(values) - 1)] == array
@@ -95,17 +98,22 @@ def pulled_back(moving: np.ndarray, field: np.ndarray, outside: int = 0, threads
         lost, beyond = scratch.array("lost", shape, bool), scratch.array("beyond", shape, bool)
         place.fill(0)
         lost.fill(False)
+        leaves = False
         for axis, n in enumerate(moving.shape):
             np.add(field[axis, rows], _indices(axis, rows, out.shape), out=coordinate, dtype=np.float64)
-            np.logical_or(lost, np.less(coordinate, 0, out=beyond), out=lost)
-            np.logical_or(lost, np.greater(coordinate, n - 1, out=beyond), out=lost)
+            # Most slabs stay inside along most axes, which two passes tell more cheaply than the masks.
+            if coordinate.min() < 0 or coordinate.max() > n - 1:
+                leaves = True
+                np.logical_or(lost, np.less(coordinate, 0, out=beyond), out=lost)
+                np.logical_or(lost, np.greater(coordinate, n - 1, out=beyond), out=lost)
+                np.clip(coordinate, 0, n - 1, out=coordinate)
             np.add(coordinate, 0.5, out=coordinate)
-            np.clip(coordinate, 0, n - 1, out=coordinate)
             np.copyto(nearest, coordinate, casting="unsafe")
             np.multiply(place, n, out=place)
             np.add(place, nearest, out=place)
         flat.take(place, out=out[rows], mode="clip")
-        np.copyto(out[rows], outside, where=lost)
+        if leaves:
+            np.copyto(out[rows], outside, where=lost)
 
     map_slabs(work, row_slabs(out.shape, _SLAB_POINTS), threads)
     return out
