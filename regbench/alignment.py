@@ -156,7 +156,9 @@ def jacobian_slab(displacement: Displacement, rows: slice, scratch: Scratch) -> 
         if steps[component, axis] != 0:
             element += steps[component, axis]
     whole = scratch.array("determinants", (rows.stop - rows.start, *grid.shape[1:]))
-    determinant(gradient, whole.reshape(-1)[first - strides[0] :][:length], scratch)
+    # What is too large for float32 becomes infinite or NaN.
+    with np.errstate(over="ignore", invalid="ignore"):
+        determinant(gradient, whole.reshape(-1)[first - strides[0] :][:length], scratch)
     inner = whole[(slice(None), *[slice(1, -1)] * (grid.ndim - 1))]
     # The same arithmetic for the grid alone makes the quotient exactly 1 where nothing changes.
     unit = determinant(steps[..., np.newaxis])

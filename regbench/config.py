@@ -1,9 +1,10 @@
 """A run's config: strict YAML in, a checked `RunConfig` out, or one sentence per problem with its line.
 
-    datasets: [mni-cohort, {mni-cohort: {ndim: 2, as: slices}}, data/pairs.csv]
+    datasets: [mni-cohort, {mni-cohort: {ndim: 2, as: slices}}, data/pairs.csv, OASIS/OASIS_dataset.json]
     methods: [identity, {demons: {iterations: [50, 25], as: demons-quick}}]
 
-An entry is a name, or a name with its parameters; the reserved parameter `as` gives it a label of its own.
+An entry is a name, or a name with its parameters; the reserved parameter `as` gives it a label of its own, and
+`tuned` of a method names a record of `regbench tune` to take parameters from, `python` another interpreter to run it.
 `$NAME` and `${NAME}` in an entry are replaced by environment variables. Relative paths of data are relative
 to the folder of the config file. Names and parameters are checked against the tables of plug-ins; no image
 is opened.
@@ -14,10 +15,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -29,12 +30,22 @@ from pydantic import (
     field_validator,
 )
 
+from regbench.alignment import LabelWarp
 from regbench.config_file import ConfigFile, Place, read_yaml
 from regbench.errors import ConfigError, RegbenchError
 from regbench.parameters import expand_variables, nearest
 from regbench.targets import absolute_target, is_target
+from regbench.tuned import read_tuning
 
 Prealign = Literal["none", "moments", "rigid", "affine"]
+# Which dataset reads a file that stands where the name of a dataset is expected.
+_DATASETS_OF_FILES = {".csv": "csv", ".json": "learn2reg"}
+# Which parameter of a method holds files of the user's, relative to the folder of the config file.
+_FILES_OF_METHODS = {
+    "command": "files",
+    "elastix-bspline": "parameter_files",
+    "elastix-affine-bspline": "parameter_files",
+}
 _LABEL = re.compile(r"\w[\w .+=@-]*")
 
 
@@ -43,11 +54,17 @@ class _Strict(BaseModel):
 
 
 class Entry(_Strict):
-    """A plug-in by name, the label under which its rows appear, and the parameters as they were written."""
+    """A plug-in by name, the label under which its rows appear, and the parameters as they were written.
+
+    `tuned` is the record of `regbench tune` that some of the parameters are from, `python` the interpreter that runs
+    the method; both where the config names one.
+    """
 
     name: str
     label: str
     parameters: dict[str, Any] = {}
+    tuned: str | None = None
+    python: str | None = None
 
 
 class EngineConfig(_Strict):
@@ -68,17 +85,31 @@ class Keep(_Strict):
     pictures: int = Field(default=3, ge=0)
 
 
+class Tune(_Strict):
+    """What `regbench tune` tries: values per parameter of each method, all combinations or `trials` of them."""
+
+    parameters: dict[str, dict[str, list[Any]]] = Field(min_length=1)
+    objective: str | None = None
+    trials: int | None = Field(default=None, ge=1)
+
+
 def _expand(value: Any) -> Any:
     """The value with environment variables replaced in all its strings; ValueError names one that is not set."""
     if isinstance(value, Mapping):
-        return {key: _expand(item) for key, item in value.items()}
+        return {_expand(key): _expand(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_expand(item) for item in value]
     return expand_variables(value) if isinstance(value, str) else value
 
 
-def _looks_like_path(name: str) -> bool:
-    return name.lower().endswith(".csv") or "/" in name or os.sep in name
+def _dataset_of_file(name: str, parameters: dict[str, Any], folder: Path) -> tuple[str, dict[str, Any]]:
+    """The dataset that reads the file `name`, and its parameters with the path made absolute; other names stay."""
+    suffix = Path(name).suffix.lower()
+    if suffix in _DATASETS_OF_FILES or "/" in name or os.sep in name:
+        name, parameters = _DATASETS_OF_FILES.get(suffix, "csv"), {"path": name, **parameters}
+    if name in _DATASETS_OF_FILES.values() and isinstance(parameters.get("path"), str):
+        parameters["path"] = os.path.normpath(folder / Path(parameters["path"]).expanduser())
+    return name, parameters
 
 
 def _split_entry(value: Any) -> tuple[str, dict[str, Any]]:
@@ -103,24 +134,44 @@ def _split_entry(value: Any) -> tuple[str, dict[str, Any]]:
 
 def _parse_entry(value: Any, info: ValidationInfo) -> Any:
     """An `Entry` from YAML; entries that are complete already pass through (a config read back from a run)."""
-    if isinstance(value, Entry) or (isinstance(value, Mapping) and set(value) == {"name", "label", "parameters"}):
+    if isinstance(value, Entry) or (isinstance(value, Mapping) and {"name", "label", "parameters"} <= set(value)):
         return value
     name, parameters = _split_entry(_expand(value))
     label = parameters.pop("as", None)
     folder = Path.cwd() / (info.context or {}).get("folder", ".")
+    if info.field_name == "methods" and {"command", "commands"} & parameters.keys() and name != "command":
+        # A user's program, described on the spot: its name in the config is its label.
+        name, label = "command", label or name
+    if info.field_name == "methods" and isinstance(parameters.get(files := _FILES_OF_METHODS.get(name, "")), list):
+        parameters[files] = [os.path.normpath(folder / Path(str(path)).expanduser()) for path in parameters[files]]
     if info.field_name == "methods" and is_target(name):
         label = label or name.rpartition(":")[2]
         name = absolute_target(name, folder)
     if info.field_name == "datasets":
-        if _looks_like_path(name):
-            name, parameters = "csv", {"path": name, **parameters}
-        if name == "csv" and isinstance(parameters.get("path"), str):
-            parameters["path"] = os.path.normpath(folder / Path(parameters["path"]).expanduser())
-            label = label or Path(parameters["path"]).stem
+        name, parameters = _dataset_of_file(name, parameters, folder)
+        if name in _DATASETS_OF_FILES.values() and isinstance(parameters.get("path"), str):
+            stem = Path(parameters["path"]).stem
+            # Learn2Reg calls the description of a task TASK_dataset.json.
+            label = label or (stem.removesuffix("_dataset") if name == "learn2reg" else stem)
+    tuned = None
+    if info.field_name == "methods" and "tuned" in parameters:
+        tuned = os.path.normpath(folder / Path(str(parameters.pop("tuned"))).expanduser())
+        # What stands in the config goes before what was tuned.
+        parameters = {**read_tuning(Path(tuned), label or name, name).values, **parameters}
+    python = _interpreter(parameters, folder) if info.field_name == "methods" else None
     label = name if label is None else label
     if not isinstance(label, str) or not _LABEL.fullmatch(label):
         raise ValueError(f"label {label!r} must be a word (letters, digits, spaces and . + - = @ _)")
-    return {"name": name, "label": label, "parameters": parameters}
+    return {"name": name, "label": label, "parameters": parameters, "tuned": tuned, "python": python}
+
+
+def _interpreter(parameters: dict[str, Any], folder: Path) -> str | None:
+    """The absolute path in the reserved parameter `python`, which is taken out; links in it stay as they are."""
+    python = parameters.pop("python", None)
+    if python is not None and not (isinstance(python, str) and python):
+        raise ValueError(f"python: {python!r} is not the path of a Python interpreter, such as envs/mine/bin/python")
+    # Resolving its links would lead out of a virtual environment.
+    return None if python is None else str((folder / Path(python).expanduser()).absolute())
 
 
 _ParsedEntry = Annotated[Entry, BeforeValidator(_parse_entry)]
@@ -135,11 +186,13 @@ class RunConfig(_Strict):
     conditions: list[_ParsedEntry] = Field(default=[Entry(name="none", label="none")], min_length=1)
     prealign: Prealign = "none"
     metrics: str | list[str] = "standard"
-    label_warp: Literal["nearest"] = "nearest"
+    label_warp: LabelWarp = "nearest"
+    both_directions: bool = False
     repeats: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
     engine: EngineConfig = EngineConfig()
     keep: Keep = Keep()
+    tune: Tune | None = None
     source_folder: Annotated[Path, Field(strict=False)] = Path()
 
     @field_validator("name")
@@ -231,7 +284,8 @@ def _sentence(file: ConfigFile, problem: Any) -> str:
         hint = nearest(str(place[-1]), known) or f"; known: {', '.join(known)}"
         return file.sentence(place, f"unknown key{hint}")
     if kind == "missing":
-        return file.sentence(place, "is missing; every config names its datasets and its methods")
+        what = "the parameters and values to try" if place[0] == "tune" else "its datasets and its methods"
+        return file.sentence(place, f"is missing; every config names {what}")
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"])
         return file.sentence(place, f"{value!r} is not known{nearest(str(value), known)}; known: {', '.join(known)}")
@@ -262,7 +316,9 @@ _EXPECTED: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
 def _known_keys(place: Place) -> list[str]:
     model: Any = RunConfig
     for step in place:
-        model = model.model_fields[step].annotation
+        annotation = model.model_fields[step].annotation
+        # The model in `Tune | None` and its like.
+        model = next((part for part in get_args(annotation) if hasattr(part, "model_fields")), annotation)
     return [key for key in model.model_fields if key != "source_folder"]
 
 
@@ -278,9 +334,9 @@ class _Tables:
     check: Callable[[Entry, str], object]
 
 
-def _tables() -> dict[str, _Tables]:
+def _tables(methods: Iterable[str]) -> dict[str, _Tables]:
     from regbench.datasets.table import DATASETS, build_dataset, dataset_class
-    from regbench.methods.table import CARDS
+    from regbench.methods.table import method_names
     from regbench.parameters import check_parameters
     from regbench.shifts.table import SHIFTS, shift_class
     from regbench.targets import build_method, method_parameters
@@ -298,7 +354,7 @@ def _tables() -> dict[str, _Tables]:
 
     return {
         "datasets": _Tables("dataset", list(DATASETS), check_dataset),
-        "methods": _Tables("method", list(CARDS), check_method),
+        "methods": _Tables("method", method_names(methods), check_method),
         "conditions": _Tables("condition", list(SHIFTS), check_shift),
     }
 
@@ -311,7 +367,7 @@ def _name_problems(config: RunConfig, file: ConfigFile, positions: Mapping[str, 
     from regbench.metrics.table import select_metrics
 
     problems: list[str] = []
-    for key, tables in _tables().items():
+    for key, tables in _tables(entry.name for entry in config.methods if not is_target(entry.name)).items():
         for index, entry in enumerate(getattr(config, key)):
             place = (key, positions[key][index] if key in positions else index)
             if entry.name not in tables.known and not (key == "methods" and is_target(entry.name)):

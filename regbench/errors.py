@@ -7,6 +7,7 @@ Each message says what is wrong, where, and what to do; the command line prints 
     |-- DatasetError             an image, a label map or a folder that cannot be used
     |-- MethodError              a method that could not do its work                  status failed
     |   |-- MethodDeclined       it refuses this case, with a reason                  status skipped
+    |   |-- MethodCrashed        the interpreter that it runs in has died             status crashed
     |   `-- InvalidDisplacement  it returned NaN or a field on the wrong grid         status invalid
     |-- MetricDeclined           a metric that does not exist for this case         NaN with a reason
     `-- StoreError               a run folder that cannot be read or written          exit 2
@@ -35,6 +36,10 @@ class MethodError(RegbenchError):
 
 class MethodDeclined(MethodError):
     """A method that refuses a case for a stated reason: package missing, grid unsupported."""
+
+
+class MethodCrashed(MethodError):
+    """A method in another interpreter (`regbench.lodging`) that took that interpreter down with it."""
 
 
 class InvalidDisplacement(MethodError):

@@ -9,6 +9,7 @@ the method's own is its import (`load_s`), construction with `prepare()` (`setup
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import importlib
 import json
@@ -27,7 +28,16 @@ import numpy as np
 from regbench import resources, targets
 from regbench.alignment import Alignment
 from regbench.displacement import Displacement
-from regbench.errors import DatasetError, InvalidDisplacement, MethodDeclined, MethodError, RegbenchError, StoreError
+from regbench.errors import (
+    DatasetError,
+    InvalidDisplacement,
+    MethodCrashed,
+    MethodDeclined,
+    MethodError,
+    RegbenchError,
+    StoreError,
+)
+from regbench.lodging.host import LodgedMethod, MeasuredThere
 from regbench.pair import BlindPair, Pair
 from regbench.phases import EVALUATING, LOADING, READING, REGISTERING, SETTING_UP
 from regbench.plan import Case
@@ -58,6 +68,8 @@ class Result:
     tags: dict[str, Any] = field(default_factory=dict)
     prealign: dict[str, Any] | None = None
     field_file: str | None = None
+    inverse_field_file: str | None = None
+    model: dict[str, float] = field(default_factory=dict)
     matrix: list[list[float]] | None = None
 
 
@@ -70,6 +82,8 @@ class Session:
         self._phase = READING
         self._datasets: dict[str, Dataset] = {}
         self._built: tuple[str, Method] | None = None
+        self._loaded: tuple[str, str | None] | None = None
+        self._lodged: LodgedMethod | None = None
         self._load_s: float | None = None
         self._setup_s: float | None = None
 
@@ -118,9 +132,11 @@ class Session:
         self._enter(EVALUATING)
         if prealignment is not None:
             displacement = displacement.then(prealignment.matrix)
-        alignment = Alignment(pair, displacement)
+        alignment = Alignment(pair, displacement, case.label_warp, case.threads)
         if case.keep_field:
             result.field_file = self._save_field(case, displacement)
+            if displacement.inverse is not None:
+                result.inverse_field_file = self._save_field(case, displacement.inverse, "inverse")
         score(alignment, case.metrics, result)
         if case.keep_picture:
             self._save_pictures(case, alignment)
@@ -136,23 +152,49 @@ class Session:
 
     def _method(self, case: Case, result: Result) -> Method:
         """The method of a case, built if the last case had another one; times of load and set-up in the result."""
-        wanted = json.dumps([case.method_name, case.params], sort_keys=True)
+        wanted = json.dumps([case.method_name, case.params, case.python], sort_keys=True)
+        place = (case.method_name, case.python)
+        if self._lodged is not None and not self._lodged.is_alive:
+            self._built, self._loaded, self._lodged = None, None, None
         if self._built is None or self._built[0] != wanted:
             self._built = None
-            if self._load_s is None:
+            if self._load_s is None or self._loaded != place:
                 self._enter(LOADING)
-                start = time.perf_counter()
-                _load(case.method_name)
-                self._load_s = time.perf_counter() - start
+                self._load_s, self._loaded = self._load(case), place
             # Checking parameters is regbench's own work, and is not counted as the method's.
             parameters = targets.method_parameters(case.method_name, case.params, f"methods.{case.method}")
             self._enter(SETTING_UP)
-            start = time.perf_counter()
-            method = _set_up(case, parameters)
-            self._setup_s = time.perf_counter() - start
+            method, self._setup_s = self._set_up(case, parameters)
             self._built = (wanted, method)
+        result.model = model_facts(self._built[1])
         result.timing |= {"load_s": self._load_s, "setup_s": self._setup_s}
         return self._built[1]
+
+    def _load(self, case: Case) -> float:
+        """Imports the method and the packages that its card names, here or in its own interpreter; the seconds."""
+        if self._lodged is not None:
+            self._lodged.close()
+            self._lodged = None
+        if case.python is not None:
+            self._lodged = LodgedMethod(case.python, case.method_name, case.threads)
+            return self._lodged.load()
+        start = time.perf_counter()
+        targets.method_class(case.method_name)
+        for package in targets.method_card(case.method_name).packages:
+            importlib.import_module(package.module)
+        return time.perf_counter() - start
+
+    def _set_up(self, case: Case, parameters: Mapping[str, Any]) -> tuple[Method, float]:
+        """The prepared method, and the seconds that it took to build and prepare it."""
+        if self._lodged is not None:
+            return self._lodged, self._lodged.set_up(parameters)
+        start = time.perf_counter()
+        resources.limit_torch_threads(case.threads)
+        method = targets.build_method(case.method_name, parameters)
+        prepare = getattr(method, "prepare", None)
+        if prepare is not None:
+            prepare()
+        return method, time.perf_counter() - start
 
     def _pair(self, case: Case) -> Pair:
         """The pair of a case under its condition."""
@@ -169,24 +211,35 @@ class Session:
 
     def _register(self, method: Method, seen: BlindPair, case: Case, result: Result) -> Displacement:
         """The checked displacement of the timed call of `register`."""
-        card = targets.method_card(case.method_name)
+        card = targets.method_card(case.method_name, case.params)
         if seen.ndim not in card.dimensions:
             known = " and ".join(f"{n}-D" for n in card.dimensions)
             raise MethodDeclined(f"{card.name} handles {known} images; this pair is {seen.ndim}-D")
         resources.limit_torch_threads(case.threads)
         self._enter(REGISTERING)
-        with resources.Measurement(result.timing, result.memory) as measurement:
+        with _measurement(method, result.timing, result.memory, bool(card.programs)) as measurement:
             displacement = method.register(seen)
         result.device = measurement.device
-        return checked_displacement(displacement, seen)
+        displacement = checked_displacement(displacement, seen)
+        if case.both_directions and displacement.inverse is None:
+            displacement = dataclasses.replace(displacement, inverse=self._other_direction(method, seen, result))
+        return displacement
+
+    def _other_direction(self, method: Method, seen: BlindPair, result: Result) -> Displacement:
+        """The displacement of a second, separately timed registration of the pair with its sides exchanged."""
+        timing = resources.empty_timing()
+        with _measurement(method, timing, resources.empty_memory()):
+            other = method.register(exchanged(seen))
+        result.timing["register_back_s"] = timing["register_s"]
+        return checked_displacement(other, exchanged(seen))
 
     # -- files ----------------------------------------------------------------------------------------
 
-    def _save_field(self, case: Case, displacement: Displacement) -> str:
+    def _save_field(self, case: Case, displacement: Displacement, *direction: str) -> str:
         from regbench.files.fields import save_field
 
         # The key tells repeats apart, and names that differ in unsafe characters only.
-        name = file_name(case.dataset, case.condition, case.pair["id"], case.method, case.key[7:15])
+        name = file_name(case.dataset, case.condition, case.pair["id"], case.method, case.key[7:15], *direction)
         path = self.folder / FIELDS / f"{name}.npz"
         save_field(path, displacement)
         return f"{FIELDS}/{path.name}"
@@ -198,20 +251,13 @@ class Session:
         save_pictures(path, alignment)
 
 
-def _load(name: str) -> None:
-    """Imports the module of a method and the packages that its card names."""
-    targets.method_class(name)
-    for package in targets.method_card(name).packages:
-        importlib.import_module(package.module)
-
-
-def _set_up(case: Case, parameters: Mapping[str, Any]) -> Method:
-    resources.limit_torch_threads(case.threads)
-    method = targets.build_method(case.method_name, parameters)
-    prepare = getattr(method, "prepare", None)
-    if prepare is not None:
-        prepare()
-    return method
+def _measurement(
+    method: Method, timing: dict[str, float | None], memory: dict[str, int | None], programs: bool = False
+) -> resources.Measurement | MeasuredThere:
+    """A measured block around `register`; a method in another interpreter is measured there."""
+    if isinstance(method, LodgedMethod):
+        return method.measurement(timing, memory)
+    return resources.Measurement(timing, memory, programs)
 
 
 def shifted_pair(dataset: Dataset, pair: Mapping[str, Any], shift: tuple[str, Mapping[str, Any], int]) -> Pair:
@@ -225,6 +271,28 @@ def shifted_pair(dataset: Dataset, pair: Mapping[str, Any], shift: tuple[str, Ma
     cls = shift_class(name)
     shifted: Pair = cls(**check_parameters(cls, parameters, f"conditions.{name}")).apply(dataset.load(ref), seed)
     return shifted
+
+
+def model_facts(method: Method) -> dict[str, float]:
+    """The size of a method's network, `model_parameters` and `model_mib`, where the method tells it."""
+    told = getattr(method, "model_size", None)
+    if told is None:
+        return {}
+    parameters, mib = told()
+    return {"model_parameters": parameters, "model_mib": mib}
+
+
+def exchanged(seen: BlindPair) -> BlindPair:
+    """The pair with fixed and moving side exchanged."""
+    return BlindPair(
+        name=seen.name,
+        fixed=seen.moving,
+        moving=seen.fixed,
+        fixed_mask=seen.moving_mask,
+        moving_mask=seen.fixed_mask,
+        fixed_keypoints=seen.moving_keypoints,
+        moving_keypoints=seen.fixed_keypoints,
+    )
 
 
 def checked_displacement(displacement: object, seen: BlindPair) -> Displacement:
@@ -258,6 +326,8 @@ def verdict(error: BaseException, phase: str) -> tuple[str, str]:
         return "skipped", _one_line(str(error))
     if isinstance(error, InvalidDisplacement):
         return "invalid", _one_line(str(error))
+    if isinstance(error, MethodCrashed):
+        return "crashed", _one_line(f"while {phase}: {error}; see the log")
     if is_out_of_memory(error):
         return "oom", _one_line(f"out of memory while {phase}: {error or type(error).__name__}")
     if isinstance(error, DatasetError) and phase == READING:

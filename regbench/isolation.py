@@ -23,7 +23,7 @@ from typing import Any
 
 from regbench.errors import StoreError
 from regbench.phases import OWN_PHASES, READING, STARTING
-from regbench.resources import memory_mib, worker_environment
+from regbench.resources import largest_mib, worker_environment
 from regbench.store import reason_of
 from regbench.worker import TEMPORARY_PREFIX
 
@@ -258,7 +258,7 @@ class Supervisor:
         if limit is None or now - self._memory_checked < _MEMORY_CHECK_S or self._process is None:
             return None
         self._memory_checked = now
-        used = memory_mib("VmRSS", self._process.pid)
+        used = largest_mib(self._process.pid)
         if used is None or used <= limit:
             return None
         reason = f"the worker used {used} MiB while {self._phase}, more than the limit of {limit} MiB"

@@ -4,8 +4,8 @@ Planning runs nothing. It opens input files for their content hash only, so that
 the same wherever the data lie, and changes when an image, a parameter or a version does.
 
 The key covers: content of the pair, condition, method, its version, parameters and weights, pre-alignment,
-seed, repeat, and the names under which the row appears (so that no two cases of a plan share one). Metrics
-are kept apart: they can be computed again where fields were kept.
+seed, repeat, the label warp, whether both directions are asked for, and the names under which the row appears (so
+that no two cases of a plan share one). Metrics are kept apart: they can be computed again where fields were kept.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regbench import targets
+from regbench.environments import Home, home_of
 from regbench.errors import ConfigError, DatasetError
 from regbench.parameters import as_plain, check_parameters, nearest
+from regbench.tuned import read_tuning, refuse_shared_subjects
 
 if TYPE_CHECKING:
+    from regbench.alignment import LabelWarp
     from regbench.config import Entry, RunConfig
     from regbench.datasets.protocol import Dataset, PairRef
     from regbench.methods.card import Card
@@ -35,8 +38,9 @@ if TYPE_CHECKING:
 class Case:
     """One registration to be run and scored; plain data that travels to a worker as JSON.
 
-    `dataset`, `condition` and `method` are labels; the `_name` beside them is the plug-in. `verdict` is
-    (status, reason) where the outcome is known before anything runs.
+    `dataset`, `condition` and `method` are labels; the `_name` beside them is the plug-in. `python` is the
+    interpreter that the method runs in where that is not regbench's own. `verdict` is (status, reason) where the
+    outcome is known before anything runs.
     """
 
     dataset: str
@@ -56,13 +60,15 @@ class Case:
     method_version: str
     prealign: str
     metrics: Sequence[str]
-    label_warp: str
+    label_warp: LabelWarp
     threads: int
     repeat: int
     seed: int
     key: str
     keep_field: bool = False
     keep_picture: bool = False
+    both_directions: bool = False
+    python: str | None = None
     verdict: tuple[str, str] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -83,10 +89,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """All cases of a run, method by method, and the manifests of its datasets by label."""
+    """All cases of a run, method by method, the manifests of its datasets, and how methods were tuned, by label."""
 
     cases: tuple[Case, ...]
     manifests: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def methods(self) -> list[str]:
@@ -110,8 +117,10 @@ def make_plan(config: RunConfig, only: Iterable[str] | None = None, limit: int |
     from regbench.metrics.table import METRICS, select_metrics
 
     metrics = [name for name in select_metrics(config.metrics) if METRICS[name].function is not None]
-    methods = [_MethodSpec.of(entry, config) for entry in _chosen(config.methods, only)]
+    chosen = _chosen(config.methods, only)
+    methods = [_MethodSpec.of(entry, config) for entry in chosen]
     inputs = [item for entry in config.datasets for item in _inputs(entry, config, limit)]
+    tuning = {entry.label: _tuning(entry, inputs) for entry in chosen if entry.tuned is not None}
     cases = tuple(
         method.case(item, config, repeat, metrics)
         for method in methods
@@ -119,7 +128,16 @@ def make_plan(config: RunConfig, only: Iterable[str] | None = None, limit: int |
         for repeat in range(config.repeats)
         for item in inputs
     )
-    return Plan(cases, {item.dataset: item.manifest for item in inputs})
+    return Plan(cases, {item.dataset: item.manifest for item in inputs}, tuning)
+
+
+def _tuning(entry: Entry, inputs: Iterable[_Input]) -> dict[str, Any]:
+    """The facts of how a method was tuned; ConfigError if that was on subjects that it would be tested on."""
+    tuning = read_tuning(Path(str(entry.tuned)), entry.label, entry.name)
+    for item in inputs:
+        pair = {**item.pair, "fingerprint": item.fingerprint}
+        refuse_shared_subjects(tuning, entry.label, item.dataset_name, [pair])
+    return tuning.as_json()
 
 
 def _chosen(entries: Sequence[Entry], only: Iterable[str] | None) -> list[Entry]:
@@ -203,22 +221,25 @@ class _MethodSpec:
     version: str
     weights: str | None
     missing: str | None
+    python: str | None
 
     @classmethod
     def of(cls, entry: Entry, config: RunConfig) -> _MethodSpec:
         name = targets.absolute_target(entry.name, Path(config.source_folder))
-        card = targets.method_card(name)
         parameters = targets.method_parameters(name, entry.parameters, f"methods.{entry.label}")
         plain = as_plain(parameters)
+        card = targets.method_card(name, plain)
+        home = home_of(name, entry.python, plain)
         return cls(
             label=entry.label,
             name=name,
             parameters=plain,
             fills_seed="seed" in parameters and "seed" not in entry.parameters,
             card=card,
-            version=targets.version_of(name),
+            version=home.version,
             weights=_weights_hash(card, plain),
-            missing=_missing_packages(card),
+            missing=_missing_words(card, home),
+            python=home.python,
         )
 
     def case(self, item: _Input, config: RunConfig, repeat: int, metrics: Sequence[str]) -> Case:
@@ -250,6 +271,8 @@ class _MethodSpec:
             key="",
             keep_field=config.keep.fields,
             keep_picture=item.is_pictured and repeat == 0,
+            both_directions=config.both_directions,
+            python=self.python,
             verdict=self._verdict(item),
         )
         return dataclasses.replace(case, key=self._key(case))
@@ -267,9 +290,13 @@ class _MethodSpec:
         method = [case.method, name, case.method_version, case.params, self.weights]
         shift = [case.condition, case.condition_name, case.condition_parameters, case.condition_seed]
         prealign = [case.prealign, prealign_version(case.prealign)]
-        return content_key(
-            ["case", case.dataset, case.pair["id"], content, shift, method, prealign, case.seed, case.repeat]
-        )
+        parts = ["case", case.dataset, case.pair["id"], content, shift, method, prealign, case.seed, case.repeat]
+        # What departs from the default is named, so that the key of every other case stays what it was.
+        if case.label_warp != "nearest":
+            parts.append(["label_warp", case.label_warp])
+        if case.both_directions:
+            parts.append("both_directions")
+        return content_key(parts)
 
 
 def content_key(parts: Sequence[Any]) -> str:
@@ -283,16 +310,13 @@ def prealign_version(kind: str) -> str | None:
     return None if kind == "none" else targets.version_of(kind)
 
 
-def _missing_packages(card: Card) -> str | None:
-    """Why a method cannot run here, with the line that installs what it needs; None if nothing is missing."""
-    from regbench.methods.table import missing_packages
-
-    missing = missing_packages(card)
-    if not missing:
+def _missing_words(card: Card, home: Home) -> str | None:
+    """Why a method cannot run where it would, with the line that installs what it needs; None if nothing is missing."""
+    if not home.missing:
         return None
-    modules = ", ".join(package.module for package in missing)
-    distributions = " ".join(package.distribution for package in missing)
-    return f"{card.name} needs {modules}, which is not installed: pip install {distributions}"
+    names = ", ".join(need.name for need in home.missing)
+    hints = "; ".join(dict.fromkeys(need.install_hint for need in home.missing))
+    return f"{card.name} needs {names}, which is not installed: {hints}"
 
 
 def _weights_hash(card: Card, params: Mapping[str, Any]) -> str | None:

@@ -60,7 +60,7 @@ def prealign_cases(cases: Iterable[Case]) -> dict[str, Case]:
             parameters = as_plain(targets.method_parameters(case.prealign, {}, "prealign"))
             label = f"prealign {case.prealign}"
             needed[key] = dataclasses.replace(
-                case, key=key, method=label, method_name=case.prealign, params=parameters, prealign="none"
+                case, key=key, method=label, method_name=case.prealign, params=parameters, prealign="none", python=None
             )
     return needed
 

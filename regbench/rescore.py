@@ -6,11 +6,12 @@ precision by default, so that metrics may differ from the first ones in their la
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regbench.alignment import Alignment
+from regbench.alignment import Alignment, LabelWarp
 from regbench.errors import DatasetError, StoreError
 from regbench.execution import Result, score, shifted_pair
 from regbench.pair import Pair
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 
 
 def evaluate_run(
-    folder: Path | str, listener: RunListener | None = None, metrics: str | list[str] | None = None
+    folder: Path | str,
+    listener: RunListener | None = None,
+    metrics: str | list[str] | None = None,
+    label_warp: LabelWarp | None = None,
 ) -> int:
     """Scores the kept fields of a run again and replaces its rows as a whole; the number of rows scored.
 
-    `metrics` as in a config; by default what the run was asked for. Rows without a field stay as they are, the
-    old file stays beside the new one. Raises StoreError where no field was kept or a field cannot be read, and
-    DatasetError where the images are gone or are others than those that were registered.
+    `metrics` and `label_warp` as in a config; by default what the run was asked for. Rows without a field stay as
+    they are, the old file stays beside the new one. Raises StoreError where no field was kept or a field cannot be
+    read, and DatasetError where the images are gone or are others than those that were registered.
     """
     record = read_run(folder)
     rows = {row["key"]: row for row in record.rows if row.get("field")}
@@ -37,7 +41,8 @@ def evaluate_run(
         raise StoreError(
             f"{folder} keeps no displacement fields; run with `keep: {{fields: true}}` to score them again later"
         )
-    cases = [_case_of(row, record.run, _metric_names(record.run, metrics)) for row in rows.values()]
+    names = _metric_names(record.run, metrics)
+    cases = [_case_of(row, record.run, names, label_warp) for row in rows.values()]
     if listener is not None:
         listener.plan_ready(Plan(tuple(cases)), 0)
     with RunStore.open(folder) as store:
@@ -52,6 +57,9 @@ def evaluate_run(
     return len(cases)
 
 
+Row = Mapping[str, Any]
+
+
 class _Scorer:
     """Keeps datasets, and the pair that it read last, between the cases that it scores."""
 
@@ -62,21 +70,25 @@ class _Scorer:
 
     def rescored(self, case: Case, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row with its metrics computed again."""
-        from regbench.files.fields import load_field
+        from regbench.files.fields import load_field, load_own_field
 
         pair = self._pair(case)
         try:
             displacement = load_field(self._folder / row["field"], pair.fixed.grid, pair.moving.grid)
+            if row.get("inverse_field"):
+                inverse = load_own_field(self._folder / row["inverse_field"])
+                displacement = dataclasses.replace(displacement, inverse=inverse)
         except DatasetError as error:
             raise StoreError(str(error)) from None
         result = Result()
-        score(Alignment(pair, displacement), case.metrics, result)
+        score(Alignment(pair, displacement, case.label_warp, case.threads), case.metrics, result)
         return {
             **row,
             "status": "ok",
             "reason": None,
             "metrics": result.metrics,
             "metric_versions": result.metric_versions,
+            "label_warp": case.label_warp,
             "timing": {**row["timing"], "evaluate_s": result.timing["evaluate_s"]},
         }
 
@@ -105,7 +117,7 @@ def _metric_names(run: Mapping[str, Any], metrics: str | list[str] | None) -> li
     return [name for name in select_metrics(metrics or run["config"]["metrics"]) if METRICS[name].function is not None]
 
 
-def _case_of(row: Mapping[str, Any], run: Mapping[str, Any], metrics: list[str]) -> Case:
+def _case_of(row: Row, run: Mapping[str, Any], metrics: list[str], label_warp: LabelWarp | None) -> Case:
     """The case that a row came from, as far as scoring needs it."""
     dataset, condition = run["datasets"][row["dataset"]], run["conditions"][row["condition"]]
     return Case(
@@ -126,7 +138,7 @@ def _case_of(row: Mapping[str, Any], run: Mapping[str, Any], metrics: list[str])
         method_version=row["method_version"],
         prealign="none",
         metrics=metrics,
-        label_warp=row["label_warp"],
+        label_warp=label_warp or row["label_warp"],
         threads=row["threads"],
         repeat=row["repeat"],
         seed=row["seed"],

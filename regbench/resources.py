@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+_LOOK_S = 0.02
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -52,11 +55,13 @@ def empty_memory() -> dict[str, int | None]:
 class Measurement:
     """A measured block: wall and CPU seconds (children included), peak memory of the host and of a GPU.
 
-    What was measured is filled in also where the block raises.
+    The peak is that of this process, or of the largest program that it runs if `programs` says that it runs any. What
+    was measured is filled in also where the block raises.
     """
 
-    def __init__(self, timing: dict[str, float | None], memory: dict[str, int | None]) -> None:
+    def __init__(self, timing: dict[str, float | None], memory: dict[str, int | None], programs: bool = False) -> None:
         self._timing, self._memory = timing, memory
+        self._watch = _ProgramWatch() if programs else None
         self.device = "cpu"
 
     def __enter__(self) -> Measurement:
@@ -65,6 +70,8 @@ class Measurement:
             cuda.reset_peak_memory_stats()
         reset_peak()
         self._memory["rss_before_mib"] = memory_mib("VmRSS")
+        if self._watch is not None:
+            self._watch.start()
         self._cpu = _cpu_seconds()
         self._start = time.perf_counter()
         return self
@@ -74,11 +81,35 @@ class Measurement:
     ) -> None:
         self._timing["register_s"] = time.perf_counter() - self._start
         self._timing["cpu_s"] = _cpu_seconds() - self._cpu
-        self._memory["rss_peak_mib"] = peak_mib()
+        peaks = [peak_mib(), self._watch.stop() if self._watch is not None else None]
+        self._memory["rss_peak_mib"] = max((peak for peak in peaks if peak is not None), default=None)
         cuda = _cuda()
         if cuda is not None and (peak := cuda.max_memory_allocated()):
             self._memory["gpu_peak_mib"] = round(peak / 2**20)
             self.device = f"cuda {cuda.get_device_name()}"
+
+
+class _ProgramWatch(threading.Thread):
+    """Looks at the programs that this process runs, and keeps the largest of their own peaks.
+
+    A program that lives for less than `_LOOK_S`, or grows in its last moments, is seen too small.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="program watch", daemon=True)
+        self._stopped = threading.Event()
+        self._peak: int | None = None
+
+    def run(self) -> None:
+        while not self._stopped.wait(_LOOK_S):
+            peaks = [memory_mib("VmHWM", member) for member in _family(os.getpid())[1:]]
+            self._peak = max((peak for peak in (self._peak, *peaks) if peak is not None), default=None)
+
+    def stop(self) -> int | None:
+        """The largest resident memory of a program so far, in MiB; None if none was seen."""
+        self._stopped.set()
+        self.join()
+        return self._peak
 
 
 def _cpu_seconds() -> float:
@@ -129,6 +160,25 @@ def memory_mib(what: str, process: int | str = "self") -> int | None:
     return None
 
 
+def largest_mib(process: int) -> int | None:
+    """The resident memory of the largest among a process and all that it has started, in MiB; None if it is gone.
+
+    Not their sum: children of a fork share pages, which would be counted over and over.
+    """
+    sizes = [memory_mib("VmRSS", member) for member in _family(process)]
+    return max((size for size in sizes if size is not None), default=None)
+
+
+def _family(process: int) -> list[int]:
+    """The ids of a process and of all that it has started, and they in turn, parents first."""
+    family = [process]
+    for member in family:
+        for children in Path(f"/proc/{member}/task").glob("*/children"):
+            with suppress(OSError):
+                family += [int(child) for child in children.read_text().split()]
+    return family
+
+
 def worker_environment(parent: Mapping[str, str], threads: int, seed: int, temporary: Path) -> dict[str, str]:
     """The environment of a worker: threads, seed of engines that read it there, private folder for temporary files."""
     return {
@@ -137,6 +187,8 @@ def worker_environment(parent: Mapping[str, str], threads: int, seed: int, tempo
         # ANTs takes 0 for "seed by the clock", and reads the variable before it is imported only.
         "ANTS_RANDOM_SEED": str(seed + 1),
         "PYTHONHASHSEED": "0",
+        # Threads that spin while they wait take the cores that the others compute on.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONPATH": os.pathsep.join(filter(None, [_source_folder(), parent.get("PYTHONPATH", "")])),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(temporary),

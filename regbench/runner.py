@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from regbench import resources, targets
 from regbench.engines.protocol import Engine, Job
 from regbench.engines.table import build_engine
+from regbench.environments import survey
 from regbench.isolation import Limits, Outcome, WorkerPlace
 from regbench.metrics.table import METRICS
 from regbench.plan import Case, Plan, make_plan
@@ -144,8 +145,10 @@ def _run_record(
 ) -> dict[str, Any]:
     """The content of run.json; the hosts and sessions that an earlier one in the folder recorded are kept."""
     settings = config.model_dump(mode="json")
-    cards = [targets.method_card(name) for name in dict.fromkeys(case.method_name for case in plan.cases)]
+    methods = {(case.method_name, case.method): case.params for case in plan.cases}
+    cards = [targets.method_card(name, params) for (name, _), params in methods.items()]
     facts = provenance(config.engine.threads, [p.distribution for card in cards for p in card.packages])
+    facts["interpreters"] = _interpreters(plan)
     facts["hosts"] = {**earlier.get("hosts", {}), **facts["hosts"]}
     conditions = {
         case.condition: {"name": case.condition_name, "parameters": case.condition_parameters} for case in plan.cases
@@ -157,6 +160,7 @@ def _run_record(
         "config": settings,
         **facts,
         "threads": config.engine.threads,
+        "tuning": dict(plan.tuning),
         "seed": config.seed,
         "seeds": [config.seed + repeat for repeat in range(config.repeats)],
         "datasets": {label: {**what, "manifest": plan.manifests.get(label)} for label, what in datasets.items()},
@@ -165,6 +169,15 @@ def _run_record(
         "plan_keys": _plan_keys(plan, store, settings, earlier),
         "sessions": [*earlier.get("sessions", []), {"started": _now(), "argv": list(argv)}],
         "argv": list(argv),
+    }
+
+
+def _interpreters(plan: Plan) -> dict[str, Any]:
+    """What the other interpreters have that methods run in, by label; without those that are not there."""
+    cases = {case.method: case for case in plan.cases if case.python is not None and case.verdict is None}
+    return {
+        label: {"path": case.python, **survey(str(case.python), targets.method_card(case.method_name, case.params))}
+        for label, case in cases.items()
     }
 
 
@@ -314,6 +327,7 @@ def make_row(case: Case, outcome: Outcome, *, run: str, timing_mode: str, host: 
         "metrics": result.get("metrics", {}),
         "timing": result.get("timing") or resources.empty_timing(),
         "memory": result.get("memory") or resources.empty_memory(),
+        "model": result.get("model", {}),
         "threads": case.threads,
         "device": result.get("device"),
         "host": host,
@@ -324,6 +338,7 @@ def make_row(case: Case, outcome: Outcome, *, run: str, timing_mode: str, host: 
         "prealign": result.get("prealign"),
         "fingerprint": case.fingerprint,
         "field": result.get("field_file"),
+        "inverse_field": result.get("inverse_field_file"),
         "exit": outcome.exit,
     }
 

@@ -1,4 +1,5 @@
-"""Methods by name: those of the table, and a user's own class as `path/to/file.py:Class` or `package.module:Class`.
+"""Methods by name: those of the table, those of other packages (see `regbench.methods.plugins`), and a user's own class
+as `path/to/file.py:Class` or `package.module:Class`.
 
 A class of the user's may carry a `card` (see `regbench.methods.card`); without one it is listed as a
 classical method, whose version is a hash of its file, so that an edited file is run again.
@@ -16,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from regbench.errors import ConfigError
-from regbench.methods.card import Card, Method
+from regbench.methods.card import Card, Method, card_of_class
 from regbench.parameters import check_parameters
 
 
@@ -33,13 +34,21 @@ def absolute_target(name: str, folder: Path) -> str:
     return f"{(folder / Path(place).expanduser()).absolute()}:{attribute}" if place.endswith(".py") else name
 
 
-def method_card(name: str) -> Card:
-    """The card of a method; ConfigError if it is not known or cannot be imported."""
-    if is_target(name):
-        return _own_card(name, resolve_target(name))
-    from regbench.methods.table import card
+def method_card(name: str, parameters: Mapping[str, Any] | None = None) -> Card:
+    """The card of a method; ConfigError if it is not known or cannot be imported.
 
-    return card(name)
+    A method that is described by its parameters (a user's program) has what the parameters say in its card.
+    """
+    if is_target(name):
+        return card_of_class(resolve_target(name), name, name)
+    from regbench.methods.table import card, method_class
+
+    found = card(name)
+    completed = getattr(method_class(name), "completed_card", None)
+    if completed is None or parameters is None:
+        return found
+    complete: Card = completed(found, parameters)
+    return complete
 
 
 def method_class(name: str) -> type:
@@ -70,12 +79,12 @@ def build_method(name: str, parameters: Mapping[str, Any]) -> Method:
     return build(name, dict(parameters))
 
 
-def version_of(name: str) -> str:
+def version_of(name: str, parameters: Mapping[str, Any] | None = None) -> str:
     """The version that determines a method's results, such as 'antspyx 0.6.3', or the hash of a user's file."""
     if not is_target(name):
-        from regbench.methods.table import card, method_version
+        from regbench.methods.table import method_version
 
-        return method_version(card(name))
+        return method_version(method_card(name, parameters))
     source = getattr(sys.modules.get(resolve_target(name).__module__), "__file__", None)
     if source is None:
         return "unknown"
@@ -118,19 +127,3 @@ def _module_of_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-def _own_card(name: str, cls: type) -> Card:
-    card = getattr(cls, "card", None)
-    if isinstance(card, Card):
-        return card
-    return Card(
-        name=name,
-        target=name,
-        summary=(cls.__doc__ or cls.__name__).strip().splitlines()[0],
-        paradigm="classical",
-        supervision="none",
-        transformation="deformable",
-        citation="",
-        licence="",
-    )

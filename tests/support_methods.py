@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +142,7 @@ class Translation:
     by_mm: float = 1.0
 
     def register(self, pair: BlindPair) -> Displacement:
-        vectors = np.zeros((*pair.fixed.grid.shape, pair.ndim))
-        vectors[..., 0] = self.by_mm
-        return Displacement(vectors, pair.fixed.grid)
+        return _translation(pair.fixed.grid, self.by_mm)
 
 
 @dataclass
@@ -165,3 +163,32 @@ class NotADataclass:
 
     def register(self, pair: BlindPair) -> Displacement:
         return Displacement.identity(pair.fixed.grid)
+
+
+@dataclass(frozen=True)
+class BothWays:
+    """A translation that comes with its inverse, which is `slip_mm` off."""
+
+    by_mm: float = 2.0
+    slip_mm: float = 0.0
+
+    def register(self, pair: BlindPair) -> Displacement:
+        back = _translation(pair.moving.grid, self.slip_mm - self.by_mm)
+        return replace(_translation(pair.fixed.grid, self.by_mm), inverse=back)
+
+
+@dataclass(frozen=True)
+class Sized:
+    """The identity with a network of a known size."""
+
+    def model_size(self) -> tuple[int, float]:
+        return 1234, 0.5
+
+    def register(self, pair: BlindPair) -> Displacement:
+        return Displacement.identity(pair.fixed.grid)
+
+
+def _translation(grid: Grid, by_mm: float) -> Displacement:
+    vectors = np.zeros((*grid.shape, grid.ndim), np.float32)
+    vectors[..., 0] = by_mm
+    return Displacement(vectors, grid)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from phantom import shifted, stretched
 
+from regbench.contract.phantom import shifted, stretched
 from regbench.files.images import write_image, write_labels
 from regbench.pair import Pair
 from regbench.volume import Grid, Image, Labels

@@ -124,7 +124,7 @@ def test_a_run_in_which_everything_is_skipped_is_no_success(
     from regbench.methods import table
     from regbench.methods.card import Package
 
-    monkeypatch.setattr(table, "missing_packages", lambda card: [Package("no_such_module", "no-such-package")])
+    monkeypatch.setattr(table, "missing_needs", lambda card: [Package("no_such_module", "no-such-package")])
     assert invoke(["run", "bench.yaml"]) == 5
     shown = capfd.readouterr().err
     assert "pip install no-such-package" in shown

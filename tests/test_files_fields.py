@@ -125,12 +125,103 @@ def test_doubtful_arrays_name_the_formats(tmp_path: Path) -> None:
         load_field(tmp_path / "two.npz", FIXED, FIXED, "itkk")
 
 
-def test_niftyreg_files_are_not_taken_for_itk_warps(tmp_path: Path) -> None:
-    image = nib.Nifti1Image(np.zeros((6, 7, 8, 1, 3), np.float32), FIXED.affine)
+def _niftyreg(path: Path, vectors: np.ndarray, affine: np.ndarray, kind: int) -> Path:
+    """A file as NiftyReg writes its transformations: 5-D, a vector, with a name and a kind of its own."""
+    image = nib.Nifti1Image(vectors.astype(np.float32), affine)
     image.header.set_intent(1007, (), "NREG_TRANS")
-    nib.save(image, tmp_path / "n.nii.gz")
-    with pytest.raises(DatasetError, match="NiftyReg"):
-        load_field(tmp_path / "n.nii.gz", FIXED, FIXED)
+    image.header["intent_p1"] = kind
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_niftyreg_fields_are_positions_or_displacements_in_ras(ndim: int, tmp_path: Path) -> None:
+    """The same map from scratch: voxel by voxel, x + u(x) with x from the affine of the file."""
+    rng = np.random.default_rng(6)
+    grid = oblique_grid(rng, ndim, np.full(ndim, 20.0))
+    affine = np.eye(4)
+    affine[:ndim, :ndim], affine[:ndim, 3] = grid.linear, grid.origin_mm
+    u = rng.uniform(-5, 5, (*grid.shape, ndim))
+    positions = np.empty_like(u)
+    for index in np.ndindex(*grid.shape):
+        positions[index] = (affine @ [*index, *[0] * (3 - ndim), 1])[:ndim] + u[index]
+    layout = (*grid.shape, *[1] * (4 - ndim), ndim)
+    files = {
+        "niftyreg-deformation": _niftyreg(tmp_path / "def.nii.gz", positions.reshape(layout), affine, 0),
+        "niftyreg-displacement": _niftyreg(tmp_path / "disp.nii.gz", u.reshape(layout), affine, 1),
+    }
+    moving = oblique_grid(rng, ndim, np.full(ndim, 20.0))
+    for format, path in files.items():
+        for given_format in (None, format):
+            found = load_field(path, grid, moving, given_format)
+            np.testing.assert_allclose(found.vectors_mm, u, atol=1e-4)
+
+
+def test_niftyreg_files_are_not_taken_for_anything_else(tmp_path: Path) -> None:
+    zeros = np.zeros((6, 7, 8, 1, 3))
+    path = _niftyreg(tmp_path / "n.nii.gz", zeros, FIXED.affine, 0)
+    with pytest.raises(DatasetError, match="holds a niftyreg-deformation, not an ITK warp"):
+        load_field(path, FIXED, FIXED, "itk")
+    with pytest.raises(DatasetError, match="holds a niftyreg-deformation, not a niftyreg-displacement"):
+        load_field(path, FIXED, FIXED, "niftyreg-displacement")
+    with pytest.raises(DatasetError, match="not an ITK warp"):
+        read_ants_transforms([path], FIXED)
+    for kind in (2, 5):
+        with pytest.raises(DatasetError, match=rf"control points or velocities of NiftyReg .* {kind}\), not a field"):
+            load_field(_niftyreg(tmp_path / f"{kind}.nii.gz", zeros, FIXED.affine, kind), FIXED, FIXED)
+
+
+def _deeds(path: Path, blocks: np.ndarray) -> Path:
+    """The file of deedsBCV: (3, *points) as little-endian floats, blocks one after the other, first axis fastest."""
+    path.write_bytes(b"".join(block.astype("<f4").tobytes(order="F") for block in blocks))
+    return path
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_deeds_fields_are_enlarged_as_its_program_does(step: int, tmp_path: Path) -> None:
+    """Voxel by voxel: eight neighbours on the coarse grid, none beyond its last point."""
+    rng = np.random.default_rng(step)
+    shape = (13, 11, 9)
+    points = tuple(n // step for n in shape)
+    blocks = rng.uniform(-3, 3, (3, *points))
+    fixed = Grid(shape, oblique_grid(rng, 3, np.zeros(3)).affine)
+    moving = Grid(shape, oblique_grid(rng, 3, np.zeros(3)).affine)
+
+    def enlarged(block: np.ndarray, index: tuple[int, ...]) -> float:
+        place = [i / (n / p) for i, n, p in zip(index, shape, points, strict=True)]
+        total = 0.0
+        for corner in np.ndindex(2, 2, 2):
+            weight, at = 1.0, []
+            for where, step_up, p in zip(place, corner, points, strict=True):
+                low = int(np.floor(where))
+                weight *= (where - low) if step_up else 1 - (where - low)
+                at.append(min(low + step_up, p - 1))
+            total += weight * block[tuple(at)]
+        return total
+
+    found = load_field(_deeds(tmp_path / "a_displacements.dat", blocks), fixed, moving).in_voxels(moving)
+    for index in [(0, 0, 0), (12, 10, 8), (5, 7, 2), (3, 0, 8), (8, 4, 4)]:
+        # The first block runs along the second axis of the image, the second along the first.
+        wanted = [enlarged(blocks[block], index) for block in (1, 0, 2)]
+        np.testing.assert_allclose(found[index], wanted, atol=1e-4)
+
+
+def test_deeds_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = _deeds(tmp_path / "a_displacements.dat", np.zeros((3, 5, 5, 5)))
+    cube = Grid.from_spacing((10, 10, 10))
+    assert load_field(path, cube, cube).max_mm == 0
+    with pytest.raises(InvalidDisplacement, match=r"375 numbers do not fill .* of shape \(6, 7, 8\)"):
+        load_field(path, FIXED, FIXED)
+    with pytest.raises(InvalidDisplacement, match="two 3-D images of one shape"):
+        load_field(path, cube, FIXED)
+    with pytest.raises(InvalidDisplacement, match="1 of 375 components are NaN"):
+        load_field(_deeds(path, np.where(np.arange(375) == 7, np.nan, 0.0).reshape(3, 5, 5, 5)), cube, cube)
+
+
+@pytest.mark.parametrize("format", ["deeds", "niftyreg-deformation", "itk-transform", "itkk"])
+def test_formats_that_are_only_read_are_not_written(format: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=f"cannot be written as '{format}'; known: regbench, itk, learn2reg"):
+        save_field(tmp_path / "u.nii.gz", _field(), format, FIXED)
 
 
 def test_a_field_of_another_fixed_image_or_with_nan_is_invalid(tmp_path: Path) -> None:

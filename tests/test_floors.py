@@ -18,25 +18,32 @@ _ROOT = Path(regbench.__file__).parent
 # Floor by floor, each from left to right. A name is a module or a package directly below `regbench`.
 FLOORS: list[list[str]] = [
     ["errors", "volume", "displacement", "pair"],
-    ["warp", "alignment", "files", "parameters"],
+    ["slabs", "warp", "label_votes", "alignment", "files", "parameters", "weights"],
     ["datasets", "methods", "metrics", "shifts"],
     [
         "targets",
+        "environments",
         "resources",
         "provenance",
         "store",
+        "tuned",
         "config_file",
         "config",
         "plan",
         "prealign",
         "pictures",
         "phases",
+        "lodging",
         "execution",
         "worker",
         "isolation",
         "engines",
         "runner",
+        "compat",
+        "tuning",
         "rescore",
+        "foreign",
+        "contract",
         "training",
     ],
     ["analysis", "reports"],
@@ -44,7 +51,20 @@ FLOORS: list[list[str]] = [
 ]
 PLUGINS = FLOORS[2]
 HEAVY = {"torch", "ants", "SimpleITK", "scipy", "pandas", "matplotlib", "nibabel", "nilearn"}
-LIGHT = ["cli", "config", "config_file", "plan", "provenance", "store", "targets", "metrics", "methods", "shifts"]
+LIGHT = [
+    "cli",
+    "environments",
+    "lodging",
+    "config",
+    "config_file",
+    "plan",
+    "provenance",
+    "store",
+    "targets",
+    "metrics",
+    "methods",
+    "shifts",
+]
 
 
 def _modules() -> list[Path]:

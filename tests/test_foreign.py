@@ -11,11 +11,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantom import CENTRE_MM
 from support_runs import Recorder
 from support_tasks import oblique_pairs, pair, unpaired_task, write_json, write_points, write_scan
 
 from regbench.analysis.groups import group_rows
+from regbench.contract.phantom import CENTRE_MM
 from regbench.datasets.protocol import PairRef
 from regbench.displacement import Displacement
 from regbench.errors import ConfigError, DatasetError, StoreError

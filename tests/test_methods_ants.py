@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import phantom
 import pytest
 
+from regbench.alignment import Alignment
+from regbench.contract import phantom
 from regbench.displacement import Displacement
-from regbench.errors import ConfigError, DatasetError, MethodError
-from regbench.methods.ants_syn import AntsSyn
+from regbench.errors import ConfigError, MethodDeclined, MethodError
+from regbench.methods import ants_syn
+from regbench.methods.ants_syn import AntsSyn, JenaAntsSyn
 from regbench.methods.table import CARDS, resolve_parameters
+from regbench.metrics.evaluate import evaluate
 from regbench.pair import BlindPair
 from regbench.volume import Grid, Image, Labels
 
@@ -123,11 +126,68 @@ def test_nothing_stays_when_ants_fails(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sheared_grid_is_one_sentence() -> None:
+def test_images_that_ants_cannot_handle_are_one_sentence() -> None:
+    with pytest.raises(MethodDeclined, match="ANTs needs grids without shear"):
+        replace(QUICK, initial="none").register(phantom.sheared(2).blind())
+    grid = Grid.from_spacing((12, 3))
+    image = Image(np.arange(36.0).reshape(12, 3), grid)
+    with pytest.raises(MethodDeclined, match="ANTs needs at least 4 voxels along each axis; the fixed image has 12x3"):
+        QUICK.register(BlindPair("thin", image, image))
     pair = phantom.bent(2).blind()
-    sheared = Grid(pair.fixed.grid.shape, pair.fixed.grid.affine @ np.array([[1, 0.3, 0], [0, 1, 0], [0, 0, 1]]))
-    with pytest.raises(DatasetError, match="not at right angles"):
-        replace(QUICK, initial="none").register(replace(pair, fixed=Image(pair.fixed.array, sheared)))
+    with pytest.raises(MethodError, match="the moving image is flat"):
+        QUICK.register(replace(pair, moving=Image(np.ones(pair.moving.grid.shape), pair.moving.grid)))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_in_double_precision_ants_gets_double_images(ndim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float images with --float 0 are read as other memory without a word; so the images of a call are looked at."""
+    types: list[str] = []
+    pair = phantom.shifted(ndim)
+    original = ants_syn._ants_image
+
+    def and_tell(image: Image, precision: str) -> Any:
+        made = original(image, precision)
+        types.append(made.pixeltype)
+        return made
+
+    monkeypatch.setattr(ants_syn, "_ants_image", and_tell)
+    few = {"shrink": (2, 1), "iterations": (40, 0), "smoothing_voxels": (1.0, 0.0)}
+    exact = JenaAntsSyn(**few)  # type: ignore[arg-type]
+    assert arguments_of(monkeypatch, exact, pair.blind())["--float"] == "0"
+    found = exact.register(pair.blind())
+    assert set(types) == {"double"}
+    assert phantom.error_mm(found, pair) < 0.15 * float(np.linalg.norm(phantom.SHIFT_MM[:ndim]))
+    assert arguments_of(monkeypatch, replace(exact, precision="float"), pair.blind())["--float"] == "1"
+    np.testing.assert_allclose(
+        replace(exact, precision="float").register(pair.blind()).vectors_mm, found.vectors_mm, atol=0.3
+    )
+
+
+def test_the_published_call_is_that_of_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = arguments_of(monkeypatch, JenaAntsSyn(), phantom.bent(3).blind())
+    assert found["--transform"] == "SyN[0.1,3.0,0.0]" and found["--metric"].endswith(",1,4]")
+    assert found["--convergence"] == "[100x70x50x20,1e-6,10]" and found["--shrink-factors"] == "8x4x2x1"
+    assert found["--smoothing-sigmas"] == "3x2x1x0vox" and found["--winsorize-image-intensities"] == "[0.005,0.995]"
+    assert found["--use-histogram-matching"] == "0"
+
+
+def test_the_centre_of_mass_is_that_of_ants() -> None:
+    pair = phantom.shifted(3).blind()
+    matrix = ants_syn._between_centres(pair)
+    centres = [
+        np.array(ants.get_center_of_mass(ants_syn._ants_image(image, "float"))) * np.array([-1, -1, 1])
+        for image in (pair.fixed, pair.moving)
+    ]
+    np.testing.assert_allclose(matrix[:-1, -1], centres[1] - centres[0], atol=1e-3)
+    np.testing.assert_array_equal(matrix[:-1, :-1], np.eye(3))
+
+
+@pytest.mark.parametrize("initial", ["none", "moments"])
+def test_the_inverse_leads_back(initial: Any) -> None:
+    pair = phantom.bent(3)
+    found = replace(QUICK, initial=initial).register(pair.blind())
+    ice = evaluate(Alignment(pair, found), ["ice_mm"])["ice_mm"]
+    assert isinstance(ice, dict) and ice["mean"] < 0.1 and ice["p95"] < 0.3
 
 
 @pytest.mark.parametrize("preset", list(CARDS["ants-syn"].presets))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import phantom
 import pytest
 
+from regbench.contract import phantom
 from regbench.displacement import Displacement
 from regbench.errors import ConfigError, MethodError
 from regbench.methods.linear import Affine, Moments, Rigid, centre_mm, foreground

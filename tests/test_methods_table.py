@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 
@@ -18,12 +19,14 @@ from regbench.methods.table import (
     card,
     method_class,
     method_version,
-    missing_packages,
+    missing_needs,
     resolve_parameters,
 )
 from regbench.parameters import as_plain
 
 HEAVY = ["torch", "ants", "SimpleITK", "scipy", "pandas", "matplotlib", "nibabel", "safetensors", "pydantic"]
+# What a method cannot do without.
+NEEDED = {"command": {"command": ["register", "{fixed}", "{moving}", "{warp}"]}}
 EVERY = pytest.mark.parametrize("item", CARDS.values(), ids=list(CARDS))
 
 
@@ -46,7 +49,7 @@ def test_cards_are_complete(item: Card) -> None:
 def test_classes_are_frozen_dataclasses_that_take_their_own_defaults(item: Card) -> None:
     cls = method_class(item.name)
     assert dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    values = resolve_parameters(item.name, {}, f"methods.{item.name}")
+    values = resolve_parameters(item.name, NEEDED.get(item.name, {}), f"methods.{item.name}")
     assert isinstance(build(item.name, values), cls)
     assert json.loads(json.dumps(as_plain(values))) == as_plain(values)
     assert (cls.__doc__ or "").strip(), "the class tells a user what its parameters are"
@@ -55,7 +58,7 @@ def test_classes_are_frozen_dataclasses_that_take_their_own_defaults(item: Card)
 @EVERY
 def test_an_unknown_parameter_names_itself_and_what_is_known(item: Card) -> None:
     fields = [f.name for f in dataclasses.fields(method_class(item.name)) if f.init]
-    wrong = fields[0] + "s" if fields else "anything"
+    wrong = fields[0] + "_" if fields else "anything"
     with pytest.raises(ConfigError, match=f"methods.{item.name}: unknown parameter '{wrong}'") as caught:
         resolve_parameters(item.name, {wrong: 1}, f"methods.{item.name}")
     assert (fields[0] if fields else "none") in str(caught.value)
@@ -64,9 +67,11 @@ def test_an_unknown_parameter_names_itself_and_what_is_known(item: Card) -> None
 @EVERY
 def test_what_is_missing_is_found_without_importing(item: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
-    missing = missing_packages(item)
-    assert missing == list(item.packages)
-    assert all(package.install_hint.startswith("pip install ") for package in missing)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    missing = missing_needs(item)
+    assert missing == [*item.packages, *item.programs]
+    assert all(package.install_hint.startswith("pip install ") for package in item.packages)
+    assert all(program.install_hint for program in item.programs)
 
 
 @EVERY

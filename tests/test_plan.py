@@ -120,12 +120,10 @@ def test_a_pair_that_cannot_be_read_is_a_failed_case_of_its_own(tmp_path: Path, 
     assert len({case.key for case in cases}) == 3
 
 
-def test_missing_packages_are_a_skip_with_the_line_that_installs_them(
-    csv: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_needs_are_a_skip_with_the_line_that_installs_them(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from regbench.methods.card import Package
 
-    monkeypatch.setattr("regbench.methods.table.missing_packages", lambda card: [Package("ants", "antspyx")])
+    monkeypatch.setattr("regbench.methods.table.missing_needs", lambda card: [Package("ants", "antspyx")])
     verdicts = {case.verdict for case in make_plan(tiny_config(csv, [own("Steady")])).cases}
     ((status, reason),) = verdicts
     assert status == "skipped" and reason.endswith("needs ants, which is not installed: pip install antspyx")

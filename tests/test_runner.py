@@ -106,6 +106,65 @@ def test_a_config_that_cannot_run_writes_nothing(tmp_path: Path, csv: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
+# -- both directions, label warps, size of the model -----------------------------------------------------
+
+
+@pytest.mark.parametrize("prealign", ["none", "moments"])
+def test_inverse_consistency_where_a_method_gives_both_directions(tmp_path: Path, csv: Path, prealign: str) -> None:
+    config = tiny_config(csv, [own("BothWays", slip_mm=0.5)], metrics=["ice_mm"], prealign=prealign)
+    run(config, tmp_path / "run")
+    for row in read_run(tmp_path / "run").rows:
+        assert row["metrics"]["ice_mm"]["mean"] == pytest.approx(0.5, abs=1e-4)
+        assert "register_back_s" not in row["timing"]
+
+
+def test_a_config_can_ask_for_both_directions(tmp_path: Path, csv: Path) -> None:
+    """A method that moves 2 mm to one side in either direction ends 4 mm away."""
+    methods = [own("Translation", by_mm=2.0), own("Misbehaving")]
+    both = tiny_config(csv, methods, metrics=["ice_mm"], both_directions=True, keep={"fields": True, "pictures": 0})
+    run(both, tmp_path / "run")
+    one_way = run(tiny_config(csv, methods, metrics=["ice_mm"]), tmp_path / "one-way")
+    assert one_way.n_ok == 6 and all(not row["metrics"] for row in read_run(tmp_path / "one-way").rows)
+    moved, still = (read_run(tmp_path / "run").rows[i] for i in (0, 3))
+    assert moved["metrics"]["ice_mm"]["mean"] == pytest.approx(4.0)
+    assert moved["timing"]["register_back_s"] > 0
+    assert still["metrics"]["ice_mm"]["mean"] == 0
+    # The other direction is kept too, so that it can be scored again.
+    assert (tmp_path / "run" / moved["inverse_field"]).is_file()
+    assert evaluate_run(tmp_path / "run") == 6
+    assert read_run(tmp_path / "run").rows[0]["metrics"]["ice_mm"]["mean"] == pytest.approx(4.0)
+    keys = [{row["key"] for row in read_run(tmp_path / name).rows} for name in ("run", "one-way")]
+    assert not keys[0] & keys[1]
+
+
+def test_labels_are_warped_as_the_config_says(tmp_path: Path, csv: Path) -> None:
+    values = {}
+    for mode in ("nearest", "linear", "soft"):
+        config = tiny_config(csv, [own("Translation", by_mm=0.9)], metrics=["dice"], label_warp=mode)
+        run(config, tmp_path / mode)
+        row = read_run(tmp_path / mode).rows[0]
+        assert row["label_warp"] == mode
+        values[mode] = row["metrics"]["dice"]["mean"]
+    # Half a voxel less 10 %: the nearest label stays; votes of fractions change the soft overlap.
+    assert values["soft"] not in (values["nearest"], values["linear"])
+
+
+def test_kept_fields_can_be_scored_with_another_label_warp(tmp_path: Path, csv: Path) -> None:
+    config = tiny_config(csv, [own("Translation", by_mm=0.9)], metrics=["dice"], keep={"fields": True, "pictures": 0})
+    run(config, tmp_path / "run")
+    before = read_run(tmp_path / "run").rows[0]["metrics"]["dice"]["mean"]
+    evaluate_run(tmp_path / "run", label_warp="soft")
+    after = read_run(tmp_path / "run").rows[0]
+    assert after["label_warp"] == "soft" and after["metrics"]["dice"]["mean"] != before
+
+
+def test_the_size_of_a_network_stands_in_its_rows(tmp_path: Path, csv: Path) -> None:
+    run(tiny_config(csv, [own("Sized"), own("Steady")]), tmp_path / "run")
+    rows = read_run(tmp_path / "run").rows
+    assert rows[0]["model"] == {"model_parameters": 1234, "model_mib": 0.5}
+    assert rows[3]["model"] == {}
+
+
 # -- resuming -----------------------------------------------------------------------------------------
 
 

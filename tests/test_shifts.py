@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import numpy as np
-import phantom
 import pytest
 
+from regbench.contract import phantom
 from regbench.errors import ConfigError
 from regbench.pair import Pair
 from regbench.shifts.contrast import Gamma, Unchanged

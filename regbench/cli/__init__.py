@@ -27,16 +27,18 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Run": {
         "run": "Run what is missing of a config, show the results.",
         "validate": "Check a config and its data; list every problem.",
-        "evaluate": "Score kept displacement fields again.",
+        "evaluate": "Score displacement fields, kept by a run or made elsewhere.",
         "report": "Write tables, figures and the HTML report of a run again.",
         "compare": "Check a run against a baseline.",
         "train": "Train a learned method.",
+        "tune": "Choose settings of methods on validation pairs.",
     },
     "Look up": {
         "methods": "List the registration methods, or show one.",
         "datasets": "List the datasets, or show one.",
         "metrics": "List the metrics with their definitions, or show one.",
         "shifts": "List the conditions that change images on purpose, or show one.",
+        "weights": "List the weights of released networks, or fetch them.",
         "doctor": "Show what is installed, what is missing, and the machine.",
     },
 }

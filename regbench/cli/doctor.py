@@ -7,13 +7,17 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from regbench import __version__
 from regbench.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from regbench.methods.card import Card
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -73,16 +77,25 @@ def required_packages() -> list[tuple[str, str | None]]:
 
 def _package_facts() -> Iterable[tuple[str, str]]:
     """Installed packages in one line, and for every method that lacks one the line that installs it."""
-    from regbench.methods.table import CARDS, missing_packages
+    from regbench.environments import home_of, shared_environments
+    from regbench.methods.table import all_cards
 
     packages = required_packages()
     yield "packages", ", ".join(f"{name} {version}" for name, version in packages if version)
     yield "missing", ", ".join(f"pip install {name}" for name, version in packages if version is None)
-    lacking = {name: missing_packages(card) for name, card in CARDS.items()}
+    lacking = {name: home_of(name).missing for name in all_cards()}
     yield "methods", ", ".join(name for name, missing in lacking.items() if not missing)
-    for name, missing in lacking.items():
-        if missing:
-            yield f"no {name}", ", ".join(package.install_hint for package in missing)
+    hints = {name: ", ".join(need.install_hint for need in missing) for name, missing in lacking.items() if missing}
+    yield "not installed", "\n".join(f"{name}: {hint}" for name, hint in hints.items())
+    yield "environments", "\n".join(_environment_words(name, cards) for name, cards in shared_environments().items())
+
+
+def _environment_words(name: str, cards: Sequence[Card]) -> str:
+    """Where an environment is, and for which methods."""
+    from regbench.environments import environment_python
+
+    methods = ", ".join(card.name for card in cards)
+    return f"{name} ({methods}): {environment_python(cards[0]) or 'not made'}"
 
 
 def _machine_facts() -> Iterable[tuple[str, str]]:
@@ -97,7 +110,7 @@ def _machine_facts() -> Iterable[tuple[str, str]]:
 
 
 def _folder_facts() -> Iterable[tuple[str, str]]:
-    from regbench.datasets.protocol import cache_folder
+    from regbench.files.cache import cache_folder
 
     cache = cache_folder("")
     yield "cache", f"{cache}: {_size_mib(cache):.0f} MiB" + ("" if cache.exists() else " (not made yet)")

@@ -1,8 +1,14 @@
-"""`regbench methods [NAME]`: the table of registration methods, or everything about one."""
+"""`regbench methods [NAME]`: the table of registration methods, or everything about one; and what is done with one.
+
+regbench methods                    the table
+regbench methods NAME               everything about one method
+regbench methods SUBCOMMAND NAME    one of `SUBCOMMANDS`, each in a file of its own
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,48 +18,90 @@ if TYPE_CHECKING:
 
     from regbench.methods.card import Card
 
+# Subcommand by name: its one line; the command is the attribute `command` of `regbench.cli.methods_NAME`.
+SUBCOMMANDS: dict[str, str] = {
+    "install": "Make the environment of its own that a method needs.",
+    "test": "Check that a method, yours included, keeps the contract.",
+}
 
-@click.command(
+
+class _Methods(click.Group):
+    """A group that takes a word which is none of its commands for the name of a method to show."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in SUBCOMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"regbench.cli.methods_{cmd_name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in SUBCOMMANDS:
+            return "NAME", _show_one, args
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUBCOMMANDS.items()), col_spacing=4)
+
+
+@click.group(
+    cls=_Methods,
+    invoke_without_command=True,
+    subcommand_metavar="[NAME | COMMAND NAME]",
     short_help="List the registration methods, or show one.",
     epilog="Example:  regbench methods demons",
 )
-@click.argument("name", required=False)
-def command(name: str | None) -> int:
+@click.pass_context
+def command(context: click.Context) -> int:
     """List the registration methods, or show the whole card of method NAME."""
     from regbench.cli.console import output
-    from regbench.methods.table import card
 
-    if name:
-        show_card(output(), card(name))
-    else:
+    if context.invoked_subcommand is None:
         show_methods(output())
     return 0
 
 
+@click.command(name="NAME")
+@click.argument("name")
+def _show_one(name: str) -> int:
+    """Show the whole card of method NAME."""
+    from regbench.cli.console import output
+    from regbench.methods.table import card
+
+    show_card(output(), card(name))
+    return 0
+
+
 def show_methods(console: Console) -> None:
-    """Prints the table of all methods, and below it what to install for those that lack a package."""
-    from regbench.methods.table import CARDS, missing_packages
+    """Prints the table of all methods, and below it what to install for those that lack something."""
+    from regbench.environments import home_of
+    from regbench.methods.table import all_cards
 
     console.print(methods_table(), "")
-    for item in CARDS.values():
-        for package in missing_packages(item):
-            console.print(f"{item.name} needs {package.module}:  {package.install_hint}", markup=False, soft_wrap=True)
+    for item in all_cards().values():
+        for need in home_of(item.name).missing:
+            console.print(f"{item.name} needs {need.name}:  {need.install_hint}", markup=False, soft_wrap=True)
     console.print("More about one:  regbench methods NAME", style="dim")
 
 
 def methods_table() -> Table:
     from regbench.cli.console import table
-    from regbench.methods.table import CARDS, missing_packages
+    from regbench.environments import home_of
+    from regbench.methods.table import all_cards
 
     result = table("method", "paradigm", "learns from", "transformation", "dims", "installed")
-    for item in CARDS.values():
+    for item in all_cards().values():
+        home = home_of(item.name)
         result.add_row(
             item.name,
             item.paradigm,
             "-" if item.supervision == "none" else item.supervision,
             item.transformation,
             _dimensions(item),
-            "[red]no[/red]" if missing_packages(item) else "yes",
+            "[red]no[/red]" if home.missing else "yes" if home.python is None else "apart",
         )
     return result
 
@@ -64,12 +112,15 @@ def _dimensions(item: Card) -> str:
 
 def show_card(console: Console, item: Card) -> None:
     """Prints all facts of a method, its parameters with defaults, and its presets."""
+    from rich.markup import escape
+
     from regbench.cli.console import facts, prose, table
     from regbench.cli.parameter_table import own_words, parameter_table, value_words
-    from regbench.methods.table import method_class, method_version, missing_packages
+    from regbench.environments import home_of
+    from regbench.methods.table import method_class
 
-    missing = missing_packages(item)
-    console.print(f"[bold]{item.name}[/bold]: {item.summary}\n")
+    home = home_of(item.name)
+    console.print(f"[bold]{item.name}[/bold]: {escape(item.summary)}\n")
     console.print(
         facts(
             [
@@ -78,7 +129,8 @@ def show_card(console: Console, item: Card) -> None:
                 ("transformation", item.transformation),
                 ("dimensions", _dimensions(item)),
                 ("grids", item.grids),
-                ("installed", ", ".join(f"no: {p.install_hint}" for p in missing) or f"yes, {method_version(item)}"),
+                ("installed", ", ".join(f"no: {p.install_hint}" for p in home.missing) or f"yes, {home.version}"),
+                ("environment", _environment_words(item, home.python)),
                 ("weights", item.weights or ""),
                 ("trained on", _words(item.trained_on)),
                 ("deterministic", item.deterministic),
@@ -99,6 +151,16 @@ def show_card(console: Console, item: Card) -> None:
             presets.add_row(preset, ", ".join(f"{key}: {value_words(value)}" for key, value in values.items()))
         console.print("", presets)
     console.print(f"\nIn a config:  methods: [{_example(item)}]", markup=False, soft_wrap=True, style="dim")
+
+
+def _environment_words(item: Card, python: str | None) -> str:
+    """What a method's own environment holds, and where it is."""
+    if item.environment is None:
+        return ""
+    own = item.environment
+    here = [f"{name} as here" for name in own.same_as_here]
+    content = ", ".join([*here, *own.requirements, *own.alone])
+    return f"its own, with {content}" + (f": {python}" if python else "")
 
 
 def _words(values: object) -> str:

@@ -25,7 +25,8 @@ def command(name: str | None) -> int:
     console = output()
     if not name:
         console.print(metrics_table())
-        console.print("\nstandard: what `metrics: standard` in a config computes.", style="dim")
+        note = "standard: what `metrics: standard` in a config computes; costs and quantiles come with every run."
+        console.print(f"\n{note}", style="dim")
         return 0
     metric = METRICS[name] if name in METRICS else METRICS[select_metrics([name])[0]]
     console.print(f"[bold]{metric.name}[/bold]\n")
@@ -57,7 +58,7 @@ def metrics_table() -> Table:
             metric.unit,
             _direction(metric),
             ", ".join(metric.needs) or "-",
-            "yes" if metric.standard else "no",
+            "always" if metric.function is None else "yes" if metric.standard else "no",
             metric.definition,
         )
     return result

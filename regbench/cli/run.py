@@ -50,10 +50,13 @@ def command(
     was stopped goes on where it was: give the same command again.
     """
     from regbench.config import load_config
+    from regbench.errors import ConfigError
 
     checked = load_config(config)
     if engine:
         checked = checked.model_copy(update={"engine": checked.engine.model_copy(update={"kind": engine})})
+    if checked.tune is not None:
+        raise ConfigError(f"{config}: has `tune`; choose settings with `regbench tune {config}`, or take it out")
     folder = folder or Path("runs") / checked.name
     names = _method_names(only, checked)
     if dry_run:

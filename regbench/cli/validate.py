@@ -63,14 +63,13 @@ def _listing(entry: Entry) -> tuple[int, list[str]]:
 
 
 def missing_package_hints(config: RunConfig) -> list[str]:
-    """A sentence per method whose packages are not installed; its cases would be skipped."""
-    from regbench.methods.table import missing_packages
-    from regbench.targets import method_card
+    """A sentence per method whose packages or programs are not installed; its cases would be skipped."""
+    from regbench.environments import home_of
 
     return [
-        f"{entry.label}: package {package.module} is not installed, its cases will be skipped: {package.install_hint}"
+        f"{entry.label}: {need.name} is not installed, its cases will be skipped: {need.install_hint}"
         for entry in config.methods
-        for package in missing_packages(method_card(entry.name))
+        for need in home_of(entry.name, entry.python, entry.parameters).missing
     ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -213,10 +214,10 @@ def spline_samples(field: np.ndarray, points: np.ndarray, threads: int = 1) -> n
     def work(number: int, scratch: Scratch) -> np.ndarray:
         if outside[number]:
             return np.zeros(3)
-        near = [int(c) for c in points[number]]
+        near: Any = [int(c) for c in points[number]]
         window = [slice(max(c - _SPLINE_REACH, 0), c + _SPLINE_REACH + 2) for c in near]
         # Relative to the value nearby, so that what the window cuts off is small even where everything moves far.
-        centre = field[:, *near].astype(np.float64)
+        centre = field[(slice(None), *near)].astype(np.float64)
         values = field[:, *window] - centre[:, None, None, None]
         for axis in (2, 1, 0):
             values = values @ weights[axis][number, window[axis]]

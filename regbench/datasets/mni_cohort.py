@@ -39,9 +39,10 @@ from regbench.datasets.mni_template import (
     parcel_table,
     template_hash,
 )
-from regbench.datasets.protocol import PairRef, cache_folder, select_pairs
+from regbench.datasets.protocol import PairRef, select_pairs
 from regbench.displacement import Displacement
 from regbench.errors import ConfigError
+from regbench.files.cache import cache_folder
 from regbench.pair import Pair
 from regbench.volume import Grid, Image, Labels
 from regbench.warp import SIGMA_PER_VOXEL, linear_samples, sample_displacement

@@ -6,12 +6,10 @@ A dataset is listed without opening an image: `pair_refs()` names the pairs, `lo
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from regbench.errors import ConfigError
@@ -82,13 +80,3 @@ def select_pairs(subjects: Sequence[str], protocol: str, seed: int, where: str) 
         return rng.sample(everything, n)
     order = rng.sample(list(subjects), 2 * n)
     return list(zip(order[::2], order[1::2], strict=True))
-
-
-def cache_folder(name: str) -> Path:
-    """The folder for re-creatable data of one dataset: below $REGBENCH_CACHE, else the user's cache folder."""
-    root = os.environ.get("REGBENCH_CACHE")
-    if root:
-        return Path(root) / name
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("regbench")) / name

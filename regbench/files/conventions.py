@@ -8,6 +8,8 @@ axes and layout (n is 2 or 3):
     VoxelMorph      (n, *shape)     the same voxels, components first
     grid_sample     (*shape, n)     absolute moving position in [-1, 1], components in reverse order (torch)
     FSL             (*shape, 3)     mm in FSL's own coordinates, relative or absolute
+    NiftyReg        (*shape, n)     mm, RAS: absolute moving position (deformation) or offset (displacement)
+    deedsBCV        (3 * points,)   voxels on a coarse grid, one component after the other, see `from_deeds`
 
 Fields in voxels and in [-1, 1] cannot be understood without the moving grid, because its voxel size and
 direction are part of their unit. A leading axis of one (a batch) is accepted where networks write it.
@@ -116,6 +118,39 @@ def to_fsl(displacement: Displacement, moving_grid: Grid, absolute: bool = False
     if not absolute:
         position = position - _fsl_grid(displacement.grid).world_points()
     return position.astype(np.float32)
+
+
+def from_deeds(values: np.ndarray, fixed_grid: Grid, moving_grid: Grid) -> Displacement:
+    """The displacement of the numbers in deedsBCV's `_displacements.dat`, in voxels at the points of a coarse grid.
+
+    The coarse grid has shape // step points, and its step stands nowhere: it is told by their number. Blocks of all
+    points hold the components along the second, first and third image axis, the first axis running fastest. They are
+    enlarged linearly, as the program does, with index i at i * points / voxels and constant beyond the last point.
+    The program knows no affine: the linear start that it was given with `-A` is not in this file. Source:
+    github.com/mattiaspaul/deedsBCV.
+    """
+    from scipy.ndimage import map_coordinates
+
+    if fixed_grid.ndim != 3 or fixed_grid.shape != moving_grid.shape:
+        raise InvalidDisplacement("displacement: deeds works on two 3-D images of one shape")
+    _check(values, values.shape, "deeds")
+    points = _deeds_points(values.size, fixed_grid.shape)
+    coarse = values.astype(np.float64).reshape((3, *points[::-1])).transpose(0, 3, 2, 1)
+    axes = [np.arange(n) * p / n for n, p in zip(fixed_grid.shape, points, strict=True)]
+    places = np.meshgrid(*axes, indexing="ij")
+    fine = [map_coordinates(coarse[block], places, order=1, mode="nearest") for block in (1, 0, 2)]
+    return Displacement.from_voxels(np.stack(fine, axis=-1), fixed_grid, moving_grid)
+
+
+def _deeds_points(n_values: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the coarse grid with three numbers at each point; the finest, should several fit."""
+    for step in range(1, min(shape) + 1):
+        points = tuple(n // step for n in shape)
+        if 3 * np.prod(points) == n_values:
+            return points
+    raise InvalidDisplacement(
+        f"displacement: {n_values} numbers do not fill a coarse grid of deeds for an image of shape {shape}"
+    )
 
 
 def _fsl_grid(grid: Grid) -> Grid:

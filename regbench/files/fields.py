@@ -11,6 +11,9 @@
     grid-sample-unaligned   .npz, (1, *shape, n)                              [-1, 1], align_corners=False
     fsl-relative            .nii[.gz] 4-D (*shape, 3)                         FSL mm
     fsl-absolute            .nii[.gz] 4-D (*shape, 3)                         FSL mm
+    niftyreg-deformation    .nii[.gz] 5-D (*shape, 1, n), name NREG_TRANS     mm, RAS, absolute moving positions
+    niftyreg-displacement   the same, with intent_p1 1 instead of 0           mm, RAS
+    deeds                   _displacements.dat of deedsBCV                    voxels on a coarse grid
 
 The arrays are explained in `conventions`. Without a format, `load_field` decides by dimension, shape and
 NIfTI intent, and refuses what could be two formats: voxels read as mm look like a bad registration.
@@ -55,13 +58,21 @@ FORMATS = (
     "grid-sample-unaligned",
     "fsl-relative",
     "fsl-absolute",
+    "niftyreg-deformation",
+    "niftyreg-displacement",
+    "deeds",
 )
+_READ_ONLY = ("itk-transform", "niftyreg-deformation", "niftyreg-displacement", "deeds")
 _MARKER = "regbench displacement 1: mm, RAS, pull-back, on the fixed grid"
 _NIFTI = (".nii", ".nii.gz")
 _TRANSFORMS = (".mat", ".h5", ".hdf5", ".tfm", ".txt", ".xfm")
 _INTENT_RAS_VECTOR = 1006
 _INTENTS_FSL = (2006,)
 _INTENTS_FSL_COEFFICIENTS = (2007, 2008, 2009, 2016)
+_NIFTYREG = "NREG_TRANS"
+# What NiftyReg keeps in intent_p1 of its fields; other numbers are control points and velocities.
+_NIFTYREG_FORMATS = {0.0: "niftyreg-deformation", 1.0: "niftyreg-displacement"}
+_DEEDS_SUFFIX = "_displacements.dat"
 # Above this size in mm float16 has steps of 1 mm and more; such fields are stored exactly.
 _FLOAT16_MAX_MM = 1000.0
 
@@ -75,6 +86,7 @@ class _Raw:
     affine: np.ndarray | None = None
     intent: int = 0
     intent_name: str = ""
+    intent_parameter: float = 0.0
 
 
 # -- reading ------------------------------------------------------------------------------------------
@@ -93,6 +105,8 @@ def load_field(path: Path | str, fixed_grid: Grid, moving_grid: Grid, format: st
     try:
         if format == "itk-transform" or (format is None and full_suffix(path) in _TRANSFORMS):
             return _read_transform(path, fixed_grid)
+        if format == "deeds" or (format is None and path.name.endswith(_DEEDS_SUFFIX)):
+            return conventions.from_deeds(np.fromfile(path, dtype="<f4"), fixed_grid, moving_grid)
         if full_suffix(path) not in (*_NIFTI, ".npz", ".npy"):
             return _read_itk_image(path, fixed_grid, format)
         raw = _read_raw(path)
@@ -106,6 +120,21 @@ def load_field(path: Path | str, fixed_grid: Grid, moving_grid: Grid, format: st
         raise DatasetError(
             f"{path}: cannot be read ({first_line(error)}); the file is damaged or no displacement field"
         ) from error
+
+
+def load_own_field(path: Path | str) -> Displacement:
+    """The displacement in a file of regbench's own, on the grid that the file names; errors as in `load_field`."""
+    path = Path(path)
+    check_exists(path)
+    try:
+        raw = _read_raw(path)
+        if raw.intent_name != _MARKER or raw.affine is None:
+            raise DatasetError("is not a displacement that this version of regbench has written")
+        return Displacement(raw.array, Grid(raw.array.shape[:-1], raw.affine))
+    except (DatasetError, InvalidDisplacement) as error:
+        raise type(error)(f"{path}: {error}") from None
+    except Exception as error:
+        raise DatasetError(f"{path}: cannot be read ({first_line(error)}); the file is damaged") from error
 
 
 def read_itk_warp(path: Path | str, fixed_grid: Grid) -> Displacement:
@@ -161,7 +190,7 @@ def _through(path: Path, points: np.ndarray, inverted: bool) -> np.ndarray:
 def _read_raw(path: Path) -> _Raw:
     if full_suffix(path) in _NIFTI:
         volume = read_nifti(path)
-        return _Raw(path, volume.array, volume.affine, volume.intent, volume.intent_name)
+        return _Raw(path, volume.array, volume.affine, volume.intent, volume.intent_name, volume.intent_parameter)
     if full_suffix(path) == ".npy":
         return _Raw(path, np.load(path, allow_pickle=False))
     with np.load(path, allow_pickle=False) as stored:
@@ -176,8 +205,8 @@ def _detected(raw: _Raw, fixed_grid: Grid) -> str:
     """The format of an array; DatasetError that names the candidates if it is not certain."""
     if raw.intent_name.startswith("regbench displacement"):
         return "regbench"
-    if raw.intent_name.startswith("NREG_TRANS"):
-        raise DatasetError("holds a NiftyReg transformation, which is not supported; convert it to an ITK warp")
+    if raw.intent_name.startswith(_NIFTYREG):
+        return _niftyreg_format(raw)
     if raw.intent in _INTENTS_FSL_COEFFICIENTS:
         raise DatasetError("holds FSL coefficients, not a field; convert it with fnirtfileutils first")
     shape, n = fixed_grid.shape, fixed_grid.ndim
@@ -199,6 +228,15 @@ def _detected(raw: _Raw, fixed_grid: Grid) -> str:
     raise InvalidDisplacement(f"array of shape {raw.array.shape} fits no format on a fixed grid of shape {shape}")
 
 
+def _niftyreg_format(raw: _Raw) -> str:
+    if raw.intent_parameter not in _NIFTYREG_FORMATS:
+        raise DatasetError(
+            f"holds control points or velocities of NiftyReg (intent_p1 {raw.intent_parameter:g}), not a field; "
+            "convert it with `reg_transform -ref FIXED -def FILE FIELD.nii.gz`"
+        )
+    return _NIFTYREG_FORMATS[raw.intent_parameter]
+
+
 def _detected_channels_last(raw: _Raw) -> str:
     """The format of an array (*shape, n): Learn2Reg in npz or by its file name, else in doubt with FSL."""
     if raw.intent in _INTENTS_FSL:
@@ -210,7 +248,8 @@ def _detected_channels_last(raw: _Raw) -> str:
 
 def _uncertain(raw: _Raw, what: str, formats: list[str]) -> DatasetError:
     intent = f" (intent {raw.intent})" if raw.affine is not None else ""
-    return DatasetError(f"{what}{intent} does not tell its convention; say which format: {' or '.join(formats)}")
+    choice = " or ".join(formats)
+    return DatasetError(f"{what}{intent} does not tell its convention; say which format: {choice} (`--format`)")
 
 
 def _converted(raw: _Raw, format: str, fixed_grid: Grid, moving_grid: Grid) -> Displacement:
@@ -220,6 +259,8 @@ def _converted(raw: _Raw, format: str, fixed_grid: Grid, moving_grid: Grid) -> D
     if format == "itk":
         vectors, grid = _itk_vectors(raw, fixed_grid.ndim)
         return on_fixed_grid(vectors, grid, fixed_grid)
+    if format.startswith("niftyreg"):
+        return _from_niftyreg(raw, format, fixed_grid)
     if format == "learn2reg":
         return conventions.from_learn2reg(array, fixed_grid, moving_grid)
     if format == "voxelmorph":
@@ -243,17 +284,33 @@ def _from_own(raw: _Raw, fixed_grid: Grid) -> Displacement:
 
 def _itk_vectors(raw: _Raw, ndim: int) -> tuple[np.ndarray, Grid]:
     """RAS vectors in mm (*shape, n) of a 5-D NIfTI warp, and the grid on which the file places them."""
+    if raw.intent_name.startswith(_NIFTYREG):
+        raise DatasetError(f"holds a {_niftyreg_format(raw)}, not an ITK warp; leave the format out")
+    vectors, grid = _vectors_5d(raw, ndim, "ITK warp")
+    # Intent 1006 says that the vectors are in the world of the file, which for NIfTI is RAS; ITK does the same.
+    return (vectors if raw.intent == _INTENT_RAS_VECTOR else vectors * ras_signs(ndim)), grid
+
+
+def _from_niftyreg(raw: _Raw, format: str, fixed_grid: Grid) -> Displacement:
+    vectors, grid = _vectors_5d(raw, fixed_grid.ndim, "NiftyReg field")
+    if raw.intent_name.startswith(_NIFTYREG) and _niftyreg_format(raw) != format:
+        raise DatasetError(f"holds a {_niftyreg_format(raw)}, not a {format}; leave the format out")
+    if format == "niftyreg-deformation":
+        vectors = vectors - grid.world_points()
+    return on_fixed_grid(vectors, grid, fixed_grid)
+
+
+def _vectors_5d(raw: _Raw, ndim: int, what: str) -> tuple[np.ndarray, Grid]:
+    """The vectors (*shape, n) as they stand in a 5-D NIfTI file (*shape, 1, n), and the grid where it places them."""
     array = raw.array
     if raw.affine is None or array.ndim != 5 or array.shape[3] != 1 or array.shape[4] != ndim:
-        raise InvalidDisplacement(f"displacement: array of shape {array.shape} is not a {ndim}-D ITK warp in NIfTI")
+        raise InvalidDisplacement(f"displacement: array of shape {array.shape} is not a {ndim}-D {what} in NIfTI")
     array = array[:, :, :, 0, :].astype(np.float64)
-    # Intent 1006 says that the vectors are in the world of the file, which for NIfTI is RAS; ITK does the same.
-    signs = np.ones(ndim) if raw.intent == _INTENT_RAS_VECTOR else ras_signs(ndim)
     if ndim == 3:
-        return array * signs, Grid(array.shape[:3], raw.affine)
+        return array, Grid(array.shape[:3], raw.affine)
     if array.shape[2] != 1:
-        raise InvalidDisplacement(f"displacement: array of shape {raw.array.shape} is not a 2-D ITK warp")
-    return array[:, :, 0] * signs, plane_grid(array.shape[:2], raw.affine, (0, 1))
+        raise InvalidDisplacement(f"displacement: array of shape {raw.array.shape} is not a 2-D {what}")
+    return array[:, :, 0], plane_grid(array.shape[:2], raw.affine, (0, 1))
 
 
 def _read_itk_image(path: Path, fixed_grid: Grid, format: str | None) -> Displacement:
@@ -302,10 +359,13 @@ def save_field(
         _write_npz(path, _own_arrays(displacement, exact))
     elif format == "itk":
         write_itk_warp(path, displacement)
+    elif format in _READ_ONLY or format not in FORMATS:
+        known = ", ".join(name for name in FORMATS if name not in _READ_ONLY)
+        raise StoreError(f"{path}: fields cannot be written as '{format}'; known: {known}")
     elif moving_grid is None:
         raise StoreError(f"{path}: the format {format} is in units of the moving image; give its grid")
     else:
-        _write_array(path, _in_convention(path, displacement, format, moving_grid), format, displacement.grid)
+        _write_array(path, _in_convention(displacement, format, moving_grid), format, displacement.grid)
 
 
 def write_itk_warp(path: Path | str, displacement: Displacement) -> None:
@@ -332,16 +392,14 @@ def _own_arrays(displacement: Displacement, exact: bool) -> dict[str, Any]:
     return {"vectors_mm": vectors, "affine": displacement.grid.affine, "format": np.array(_MARKER)}
 
 
-def _in_convention(path: Path, displacement: Displacement, format: str, moving_grid: Grid) -> np.ndarray:
+def _in_convention(displacement: Displacement, format: str, moving_grid: Grid) -> np.ndarray:
     if format == "learn2reg":
         return conventions.to_learn2reg(displacement, moving_grid)
     if format == "voxelmorph":
         return conventions.to_voxelmorph(displacement, moving_grid)
     if format in ("grid-sample-aligned", "grid-sample-unaligned"):
         return conventions.to_grid_sample(displacement, moving_grid, align_corners=format == "grid-sample-aligned")
-    if format in ("fsl-relative", "fsl-absolute"):
-        return conventions.to_fsl(displacement, moving_grid, absolute=format == "fsl-absolute")
-    raise StoreError(f"{path}: fields cannot be written as '{format}'; known: {', '.join(FORMATS)}")
+    return conventions.to_fsl(displacement, moving_grid, absolute=format == "fsl-absolute")
 
 
 def _write_array(path: Path, array: np.ndarray, format: str, grid: Grid) -> None:

@@ -26,12 +26,14 @@ INTENT_VECTOR = 1007
 
 @dataclass(frozen=True)
 class Volume:
-    """The raw content of a file: array of any dimension, 4x4 affine voxel -> RAS mm, NIfTI intent."""
+    """The raw content of a file: array of any dimension, 4x4 affine voxel -> RAS mm, NIfTI intent with its name and
+    first parameter."""
 
     array: np.ndarray
     affine: np.ndarray
     intent: int = 0
     intent_name: str = ""
+    intent_parameter: float = 0.0
 
 
 def read_nifti(path: Path) -> Volume:
@@ -43,11 +45,12 @@ def read_nifti(path: Path) -> Volume:
     else:
         # Without memory mapping, so that a file replaced later cannot change or crash what was read.
         image = nib.load(path, mmap=False) if full_suffix(path) in (".nii", ".nii.gz") else nib.load(path)
-    intent, name = 0, ""
+    intent, name, parameter = 0, "", 0.0
     if isinstance(image.header, nib.Nifti1Header):
         intent = int(image.header["intent_code"])
         name = image.header.get_intent()[2]
-    return Volume(np.asarray(image.dataobj), np.asarray(image.affine, dtype=float), intent, str(name))
+        parameter = float(image.header["intent_p1"])
+    return Volume(np.asarray(image.dataobj), np.asarray(image.affine, dtype=float), intent, str(name), parameter)
 
 
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, intent: int = 0) -> None:

@@ -1,10 +1,14 @@
-"""`ants-syn`: symmetric normalisation of ANTs, through the argument list of `antsRegistration`.
+"""`ants-syn` and its relatives: symmetric normalisation of ANTs, through the argument list of `antsRegistration`.
 
 The list is written out in full, because the named recipes of antspyx change between versions and drop
 options that they do not know. The linear start is regbench's own (`moments` or `affine`) and is handed to
 ANTs as a transform file, because ANTs' linear stages are not repeatable on more than one thread; SyN
 itself is. ANTs composes nothing here that regbench does not see: the warp lies on the fixed grid in LPS mm,
-and the linear start is applied after it, x -> A(x + w(x)).
+and the linear start is applied after it, x -> A(x + w(x)). The inverse warp, which SyN makes anyway, lies on the
+fixed grid as well and comes after the inverse of the linear start.
+
+ANTs takes images by their address and trusts the caller: with `--float 1` they must be float, with `--float 0`
+double, or it reads other memory without a word.
 
 Source: Avants et al., Medical Image Analysis 12 (2008) 26-41.
 """
@@ -20,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from regbench.displacement import Displacement
-from regbench.errors import ConfigError, DatasetError, MethodError
+from regbench.errors import ConfigError, MethodError
 from regbench.files.itk import affine_to_sitk, ras_signs
+from regbench.methods.demands import demand_content, demand_right_angles, demand_voxels
 from regbench.methods.linear import Affine, Moments
 from regbench.pair import BlindPair
 from regbench.volume import Grid, Image, Labels
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     import ants
 
 _METRICS = {"cc": "CC", "mattes": "Mattes"}
+# What the Gaussian filters need.
+_SMALLEST_AXIS_VOXELS = 4
 _QUIET = ("--interpolation", "Linear", "--verbose", "0")
 
 
@@ -40,10 +47,11 @@ class AntsSyn:
     The last level may have 0 iterations: then the field of the level before is only interpolated. The metric is
     `cc` (local correlation in boxes of `radius_voxels`) or `mattes` (mutual information with `bins`).
     `step` is the gradient step, `update_variance_voxels` and `total_variance_voxels` are the Gaussian
-    regularisation of each update and of the field. `winsorize` cuts intensities at two quantiles.
+    regularisation of each update and of the field. `winsorize` cuts intensities at two quantiles. The start is
+    regbench's own `moments` or `affine`, `centre-of-mass` as ANTs does it, or `none`.
     """
 
-    initial: Literal["none", "moments", "affine"] = "affine"
+    initial: Literal["none", "centre-of-mass", "moments", "affine"] = "affine"
     metric: Literal["cc", "mattes"] = "cc"
     radius_voxels: int = 2
     bins: int = 32
@@ -55,6 +63,7 @@ class AntsSyn:
     total_variance_voxels: float = 0.0
     winsorize: tuple[float, float] = (0.005, 0.995)
     match_histograms: bool = False
+    precision: Literal["float", "double"] = "float"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -75,24 +84,33 @@ class AntsSyn:
         """The warp after the linear start, as one displacement on the fixed grid."""
         import ants
 
+        demand_right_angles(pair, "ANTs")
+        demand_voxels(pair, _SMALLEST_AXIS_VOXELS, "ANTs")
+        demand_content(pair)
         matrix = self._start(pair)
         # ANTs is given the addresses of these images, so they must live until it returns.
-        images = _ants_image(pair.fixed), _ants_image(pair.moving)
+        images = _ants_image(pair.fixed, self.precision), _ants_image(pair.moving, self.precision)
         masks = _ants_mask(pair.fixed_mask), _ants_mask(pair.moving_mask)
         with tempfile.TemporaryDirectory(prefix="regbench-ants-") as name:
             folder = Path(name)
             _write_start(matrix, folder / "start.mat")
             try:
                 ants.registration([*self._stage(images, masks, folder), *self._levels(), *_QUIET], None)
-                warp = ants.image_read(str(folder / "o_1Warp.nii.gz")).numpy()
+                warp, inverse = (
+                    ants.image_read(str(folder / name)).numpy() * ras_signs(pair.ndim)
+                    for name in ("o_1Warp.nii.gz", "o_1InverseWarp.nii.gz")
+                )
             except (RuntimeError, ValueError, OSError) as error:
                 raise MethodError(f"{pair.name}: antsRegistration failed: {error}") from error
-        return Displacement(warp * ras_signs(pair.ndim), pair.fixed.grid).then(matrix)
+        grid = pair.fixed.grid
+        return Displacement(warp, grid, inverse=Displacement(inverse, grid)).then(matrix)
 
     def _start(self, pair: BlindPair) -> np.ndarray:
         """The linear start as a world affine (ndim+1, ndim+1), fixed mm -> moving mm."""
         if self.initial == "none":
             return np.eye(pair.ndim + 1)
+        if self.initial == "centre-of-mass":
+            return _between_centres(pair)
         return (Moments() if self.initial == "moments" else Affine(seed=self.seed)).estimate(pair)
 
     def _stage(self, images: tuple[Any, Any], masks: tuple[Any, Any], folder: Path) -> list[str]:
@@ -104,7 +122,7 @@ class AntsSyn:
         size = self.radius_voxels if self.metric == "cc" else self.bins
         return [
             *("--dimensionality", str(images[0].dimension)),
-            *("--float", "1"),
+            *("--float", str(int(self.precision == "float"))),
             *("--random-seed", str(self.seed % 2**31 + 1)),
             *("--output", f"[{folder}/o_]"),
             *("--initial-moving-transform", str(folder / "start.mat")),
@@ -125,6 +143,55 @@ class AntsSyn:
         ]
 
 
+@dataclass(frozen=True)
+class AntsQuick(AntsSyn):
+    """Mutual information on three levels, none at full resolution."""
+
+    metric: Literal["cc", "mattes"] = "mattes"
+    shrink: tuple[int, ...] = (4, 2, 1)
+    iterations: tuple[int, ...] = (40, 20, 0)
+    smoothing_voxels: tuple[float, ...] = (2.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class AntsSynCc(AntsSyn):
+    """What antspyx 0.6 passes on for antsRegistrationSyN[so]."""
+
+    initial: Literal["none", "centre-of-mass", "moments", "affine"] = "none"
+    iterations: tuple[int, ...] = (100, 70, 50, 20)
+    smoothing_voxels: tuple[float, ...] = (3.0, 2.0, 1.0, 0.0)
+    winsorize: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class JenaAntsSyn(AntsSynCc):
+    """What the script antsRegistrationSyN.sh passed on for `-t so` when the paper was written."""
+
+    initial: Literal["none", "centre-of-mass", "moments", "affine"] = "centre-of-mass"
+    radius_voxels: int = 4
+    step: float = 0.1
+    winsorize: tuple[float, float] = (0.005, 0.995)
+    precision: Literal["float", "double"] = "double"
+
+
+def _between_centres(pair: BlindPair) -> np.ndarray:
+    """The translation from the fixed to the moving centre of mass of intensities, as ANTs takes it."""
+    centres = []
+    for image in (pair.fixed, pair.moving):
+        total = float(image.array.sum(dtype=np.float64))
+        if total == 0:
+            raise MethodError(f"{pair.name}: an image without intensity has no centre of mass")
+        sums = []
+        for axis in range(pair.ndim):
+            others = tuple(other for other in range(pair.ndim) if other != axis)
+            profile = image.array.sum(axis=others, dtype=np.float64)
+            sums.append(float(profile @ np.arange(len(profile))) / total)
+        centres.append(image.grid.to_world(np.array(sums)))
+    matrix = np.eye(pair.ndim + 1)
+    matrix[:-1, -1] = centres[1] - centres[0]
+    return matrix
+
+
 def _by_level(numbers: Sequence[float]) -> str:
     return "x".join(f"{n:g}" for n in numbers)
 
@@ -135,11 +202,11 @@ def _write_start(matrix: np.ndarray, path: Path) -> None:
     sitk.WriteTransform(affine_to_sitk(matrix), str(path))
 
 
-def _ants_image(image: Image | Labels) -> ants.ANTsImage:
-    """The image of antspyx, float32, with the same geometry; DatasetError for a sheared grid."""
+def _ants_image(image: Image, precision: str) -> ants.ANTsImage:
+    """The image of antspyx in a precision, with the same geometry."""
     import ants
 
-    return ants.from_numpy(np.array(image.array, dtype=np.float32), **_geometry(image.grid))
+    return ants.from_numpy(np.array(image.array, dtype=np.float32), **_geometry(image.grid)).clone(precision)
 
 
 def _ants_mask(mask: Labels | None) -> ants.ANTsImage | None:
@@ -153,11 +220,6 @@ def _ants_mask(mask: Labels | None) -> ants.ANTsImage | None:
 
 def _geometry(grid: Grid) -> dict[str, Any]:
     """Origin, spacing and direction in LPS, as antspyx takes them."""
-    if grid.is_sheared:
-        raise DatasetError(
-            f"grid: its axes are not at right angles ({grid.describe()}), which ANTs cannot express; "
-            "resample the image onto a grid without shear first"
-        )
     signs = ras_signs(grid.ndim)
     return {
         "origin": (grid.origin_mm * signs).tolist(),

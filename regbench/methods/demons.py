@@ -1,4 +1,4 @@
-"""`demons`: diffeomorphic demons of SimpleITK, from coarse to fine.
+"""`demons` and its relatives: diffeomorphic or fast symmetric forces demons of SimpleITK, from coarse to fine.
 
 The filter knows one level, so levels are made here: both images are smoothed and shrunk, and the field of
 a level starts the next one. It also expects both images on one grid, so the moving image is first read
@@ -6,13 +6,14 @@ linearly at the voxels of the fixed grid; the field then maps world points as it
 to be composed. The filter runs along the voxel axes, on images without direction and origin, and its result
 is understood as a shift in voxels: this holds on any grid, oblique, left-handed or sheared.
 
-Source: Vercauteren et al., NeuroImage 45 (2009) S61-S72.
+Source: Vercauteren et al., NeuroImage 45 (2009) S61-S72 (diffeomorphic); Vercauteren et al., MICCAI 2007 (fast
+symmetric forces, whose fields are added and may fold).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,7 +25,6 @@ from regbench.warp import resample
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-_HISTOGRAM_LEVELS = 256
 _HISTOGRAM_POINTS = 7
 # An axis is not shrunk below this extent, so thin stacks keep their slices.
 _SMALLEST_AXIS_VOXELS = 8
@@ -32,8 +32,10 @@ _SMALLEST_AXIS_VOXELS = 8
 
 @dataclass(frozen=True)
 class Demons:
-    """Diffeomorphic demons. `shrink` and `iterations` have one number per level, coarse to fine.
+    """Demons. `shrink` and `iterations` have one number per level, coarse to fine.
 
+    `forces` are `diffeomorphic` (updates are composed) or `fast-symmetric` (gradients of both images, updates are
+    added).
     `smoothing_voxels` and `update_smoothing_voxels` are the Gaussians (of the level's voxels) over the field and
     over each update, 0 for none; no voxel moves further than `step_voxels` in one iteration.
     """
@@ -44,6 +46,8 @@ class Demons:
     update_smoothing_voxels: float = 0.0
     step_voxels: float = 0.5
     match_histograms: bool = True
+    histogram_levels: int = 256
+    forces: Literal["diffeomorphic", "fast-symmetric"] = "diffeomorphic"
 
     def __post_init__(self) -> None:
         if not self.shrink or len(self.shrink) != len(self.iterations) or min(self.shrink) < 1:
@@ -90,7 +94,7 @@ class Demons:
         )
         if self.match_histograms:
             matching = sitk.HistogramMatchingImageFilter()
-            matching.SetNumberOfHistogramLevels(_HISTOGRAM_LEVELS)
+            matching.SetNumberOfHistogramLevels(self.histogram_levels)
             matching.SetNumberOfMatchPoints(_HISTOGRAM_POINTS)
             matching.ThresholdAtMeanIntensityOn()
             moving = matching.Execute(moving, fixed)
@@ -100,7 +104,11 @@ class Demons:
         """The field after `iterations` on one level, as a vector image in mm along the axes."""
         import SimpleITK as sitk
 
-        demons = sitk.DiffeomorphicDemonsRegistrationFilter()
+        demons: Any = (
+            sitk.DiffeomorphicDemonsRegistrationFilter()
+            if self.forces == "diffeomorphic"
+            else sitk.FastSymmetricForcesDemonsRegistrationFilter()
+        )
         demons.SetNumberOfIterations(iterations)
         demons.SetMaximumUpdateStepLength(self.step_voxels)
         demons.SetSmoothDisplacementField(self.smoothing_voxels > 0)
@@ -108,8 +116,27 @@ class Demons:
         demons.SetSmoothUpdateField(self.update_smoothing_voxels > 0)
         demons.SetUpdateFieldStandardDeviations(self.update_smoothing_voxels or 1.0)
         if start is None:
-            return demons.Execute(fixed, moving)
-        return demons.Execute(fixed, moving, _onto(start, fixed))
+            found: sitk.Image = demons.Execute(fixed, moving)
+        else:
+            found = demons.Execute(fixed, moving, _onto(start, fixed))
+        return found
+
+
+@dataclass(frozen=True)
+class SymmetricDemons(Demons):
+    """Fast symmetric forces, three levels."""
+
+    iterations: tuple[int, ...] = (100, 100, 50)
+    forces: Literal["diffeomorphic", "fast-symmetric"] = "fast-symmetric"
+
+
+@dataclass(frozen=True)
+class JenaDemons(SymmetricDemons):
+    """The published call of the paper's repository: one level, 200 iterations."""
+
+    shrink: tuple[int, ...] = (1,)
+    iterations: tuple[int, ...] = (200,)
+    histogram_levels: int = 1024
 
 
 def _without_direction(array: np.ndarray, spacing_mm: np.ndarray) -> sitk.Image:

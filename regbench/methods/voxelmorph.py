@@ -62,6 +62,12 @@ class VoxelMorph:
         if not self._loaded:
             raise MethodError(f"voxelmorph: no weights '{self.weights}'; give a .safetensors file that regbench wrote")
 
+    def model_size(self) -> tuple[int, float]:
+        """Number of parameters, and MiB of weights in memory, of all networks that are loaded."""
+        weights = [p for trained in self._loaded.values() for p in trained.network.parameters()]
+        n_bytes = sum(weight.numel() * weight.element_size() for weight in weights)
+        return sum(weight.numel() for weight in weights), n_bytes / 2**20
+
     def register(self, pair: BlindPair) -> Displacement:
         """The displacement on the fixed grid in mm."""
         import torch

@@ -11,6 +11,7 @@ from regbench.pair import Pair
 from regbench.volume import Grid, Image, Labels
 
 CENTRE_MM = np.array([12.0, -20.0, 7.0])
+SHIFT_MM = np.array([6.0, -4.0, 2.5])
 _RADII_MM = np.array([22.0, 27.0, 20.0])
 # Middle (as a share of the radii), width in mm and brightness of what lies inside the body.
 _PARTS = (
@@ -45,9 +46,14 @@ def grids(ndim: int) -> tuple[Grid, Grid]:
     return fixed, Grid(moving.shape, moving.affine @ flip)
 
 
+def unmoved(ndim: int) -> Pair:
+    """A pair with nothing to do: the same body on both grids."""
+    return _pair(ndim, np.zeros_like)
+
+
 def shifted(ndim: int) -> Pair:
-    """A pair whose truth is one vector of about 8 mm."""
-    return _pair(ndim, lambda points: np.broadcast_to(np.array([5.0, -4.0, 4.5])[:ndim], points.shape))
+    """A pair whose truth is one vector of over 7 mm, whose components are so unlike that none passes for another."""
+    return _pair(ndim, lambda points: np.broadcast_to(SHIFT_MM[:ndim], points.shape))
 
 
 def turned(ndim: int) -> Pair:
@@ -66,7 +72,7 @@ def stretched(ndim: int) -> Pair:
 
 
 def bent(ndim: int) -> Pair:
-    """A pair whose truth is a smooth wave of up to 5 mm along every axis."""
+    """A pair whose truth is a smooth wave of up to 5 mm along every axis, which no linear map can follow."""
 
     def wave(points: np.ndarray) -> np.ndarray:
         phases = (points - CENTRE_MM[:ndim]) * (2 * np.pi / 70.0)
@@ -75,16 +81,37 @@ def bent(ndim: int) -> Pair:
     return _pair(ndim, wave)
 
 
+def sheared(ndim: int) -> Pair:
+    """The shifted pair on grids whose axes are not at right angles, which ITK images cannot express."""
+    shear = np.eye(ndim + 1)
+    shear[0, 1] = 0.35
+    fixed, moving = (_about_centre(grid, grid.affine @ shear) for grid in grids(ndim))
+    return _pair(ndim, lambda points: np.broadcast_to(SHIFT_MM[:ndim], points.shape), (fixed, moving))
+
+
+def anatomy(ndim: int) -> Pair:
+    """A pair of simulated brains in MNI space, of subjects that no method was trained on; the template is needed."""
+    from regbench.datasets.mni_cohort import MniCohort
+
+    cohort = MniCohort(ndim=ndim, spacing_mm=4.0 if ndim == 3 else 2.0, pairs="random:1")
+    return cohort.load(cohort.pair_refs()[0])
+
+
 def error_mm(displacement: Displacement, pair: Pair) -> float:
     """The mean distance from the truth over the body, in mm."""
+    return vectors_error_mm(displacement.vectors_mm, pair)
+
+
+def vectors_error_mm(vectors_mm: np.ndarray, pair: Pair) -> float:
+    """The mean distance of an array of vectors (*shape, ndim) from the truth over the body, in mm."""
     assert pair.truth is not None and pair.fixed_labels is not None
-    distance = np.linalg.norm(displacement.vectors_mm - pair.truth.vectors_mm, axis=-1)
-    return float(distance[pair.fixed_labels.array > 0].mean())
+    body = pair.fixed_labels.array > 0
+    return float(np.linalg.norm(vectors_mm[body] - pair.truth.vectors_mm[body], axis=-1).mean())
 
 
-def _pair(ndim: int, truth: Callable[[np.ndarray], np.ndarray]) -> Pair:
+def _pair(ndim: int, truth: Callable[[np.ndarray], np.ndarray], on: tuple[Grid, Grid] | None = None) -> Pair:
     """fixed(x) = scene(x + u(x)) and moving = scene, so that the truth is u on the fixed grid, exactly."""
-    fixed_grid, moving_grid = grids(ndim)
+    fixed_grid, moving_grid = on or grids(ndim)
     vectors = truth(fixed_grid.world_points())
     fixed = scene(fixed_grid.world_points() + vectors)
     return Pair(
@@ -106,5 +133,11 @@ def _grid(shape: tuple[int, ...], spacing_mm: tuple[float, ...], angle: float, o
         rotation = rotation @ plane
     affine = np.eye(ndim + 1)
     affine[:-1, :-1] = rotation * np.array(spacing_mm)
-    affine[:-1, -1] = CENTRE_MM[:ndim] + off_mm - affine[:-1, :-1] @ ((np.array(shape) - 1) / 2)
-    return Grid(shape, affine)
+    return _about_centre(Grid(shape, affine), affine, off_mm)
+
+
+def _about_centre(grid: Grid, affine: np.ndarray, off_mm: np.ndarray | float = 0.0) -> Grid:
+    """A grid of this shape and linear part whose middle lies on the body's, or off it."""
+    moved = affine.copy()
+    moved[:-1, -1] = CENTRE_MM[: grid.ndim] + off_mm - affine[:-1, :-1] @ ((np.array(grid.shape) - 1) / 2)
+    return Grid(grid.shape, moved)
