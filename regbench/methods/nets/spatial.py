@@ -11,6 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from regbench.slabs import row_slabs
+
+# A few MiB, and not so little that threads wait for each other more than they work.
+_SLAB_POINTS = 1 << 17
+
 
 def identity_grid(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Voxel indices (1, ndim, *shape) of a grid, with the device and type of `like`."""
@@ -48,3 +53,40 @@ def resize_displacement(displacement: Tensor, shape: tuple[int, ...]) -> Tensor:
     ratio = [(new - 1) / max(n - 1, 1) for new, n in zip(shape, old, strict=True)]
     factors = torch.tensor(ratio, device=resized.device, dtype=resized.dtype)
     return resized * factors.view(1, -1, *[1] * len(shape))
+
+
+def warped_rows(moving: Tensor, displacement: Tensor, rows: slice, padding: str = "border") -> Tensor:
+    """Some rows of the first axis of `warp(moving, displacement, padding=padding)`, for a batch of one.
+
+    Each row is a batch entry of its own for torch, which shares out nothing smaller among threads.
+    """
+    shape = displacement.shape[2:]
+    n_rows = rows.stop - rows.start
+    positions = displacement.new_empty((n_rows, 1, *shape[1:], len(shape)))
+    for axis, n in enumerate(shape):
+        step = 2.0 / max(moving.shape[2 + axis] - 1, 1)
+        line = torch.arange(n, device=displacement.device, dtype=displacement.dtype)[rows if axis == 0 else slice(None)]
+        line = (line * step - 1.0).view(-1, *[1] * (len(shape) - 1 - axis))
+        torch.add(line, displacement[0, axis, rows], alpha=step, out=positions[:, 0, ..., len(shape) - 1 - axis])
+    found = functional.grid_sample(
+        moving.expand(n_rows, *moving.shape[1:]), positions, padding_mode=padding, align_corners=True
+    )
+    return found.view(n_rows, moving.shape[1], *shape[1:]).transpose(0, 1)[None]
+
+
+def composed(first: Tensor, second: Tensor, padding: str = "border") -> Tensor:
+    """As `compose`, a few rows at a time; overwrites `first`, which must not be `second`."""
+    for rows in row_slabs(first.shape[2:], _SLAB_POINTS):
+        first[:, :, rows] += warped_rows(second, first, rows, padding)
+    return first
+
+
+def integrated(velocity: Tensor, squarings: int, padding: str = "border") -> Tensor:
+    """As `integrate`, with little more than two fields in memory; overwrites `velocity`."""
+    here = velocity.div_(2**squarings).contiguous()
+    there = torch.empty_like(here)
+    for _ in range(squarings):
+        for rows in row_slabs(here.shape[2:], _SLAB_POINTS):
+            torch.add(here[:, :, rows], warped_rows(here, here, rows, padding), out=there[:, :, rows])
+        here, there = there, here
+    return here
