@@ -137,4 +137,4 @@ def test_the_published_call_is_that_of_the_paper(monkeypatch: pytest.MonkeyPatch
 def test_presets_are_what_their_names_say() -> None:
     assert (SymmetricDemons().forces, SymmetricDemons().shrink) == ("fast-symmetric", (4, 2, 1))
     assert (JenaDemons().shrink, JenaDemons().iterations, JenaDemons().smoothing_voxels) == ((1,), (200,), 1.0)
-    assert Demons().forces == "diffeomorphic"
+    assert (JenaDemons().histogram_levels, Demons().forces) == (1024, "diffeomorphic")

@@ -109,7 +109,7 @@ def test_of_the_users_own_maps_only_what_is_written_is_changed(monkeypatch: pyte
 
 
 def test_parameter_files_that_are_not_there_and_settings_without_sense_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"parameter file .*no-such.txt does not exist"):
+    with pytest.raises(ConfigError, match=r"parameter_files: file .*no-such.txt does not exist"):
         ElastixBspline(parameter_files=(str(tmp_path / "no-such.txt"),))
     for wrong in (
         {"levels": 0},

@@ -8,8 +8,8 @@ result image for regbench: the field is all that is needed.
 The default settings are those of elastix' default map for B-splines: random samples drawn anew in every iteration,
 adaptive stochastic gradient descent, and a grid that is refined by the root of two from level to level. A schedule
 that doubles the grid at every level folds where this one does not. One setting differs: elastix lets a first step be
-one voxel long, which is meant for voxels of about a millimetre. Coarse voxels make it leap: on three simulated brains
-at 3 mm, half a voxel means less error (by 0.6 to 0.7 mm) and a fraction of the folds. Mutual information of a small
+one voxel long, which is meant for voxels of about a millimetre. Coarse voxels make it leap: on simulated brains
+at 3 mm, half a voxel means less error (by 0.6 and 0.7 mm on two pairs) and fewer folds. Mutual information of a small
 image with much empty background is a weak guide at any length; give a mask, or take `ncc` and two levels.
 
 Source: Klein et al., IEEE Transactions on Medical Imaging 29 (2010) 196-205.

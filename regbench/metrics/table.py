@@ -341,8 +341,8 @@ _ROWS = (
         unit="MiB",
         direction="lower",
         tolerance=math.inf,
-        definition="largest resident memory of the worker process while it registers one pair, the images and what "
-        "the method has loaded included",
+        definition="largest resident memory of the worker process, or of a program that it runs, while it "
+        "registers one pair, the images and what the method has loaded included",
         source="measured by the runner",
     ),
     Metric(

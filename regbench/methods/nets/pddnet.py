@@ -211,7 +211,7 @@ def fitted(start: Tensor, probability: Tensor, reach: float) -> Tensor:
             places = smooth[0].flatten(1).T.view(-1, 1, 1, 1, 3) / reach
             likely = functional.grid_sample(volumes, places, align_corners=True).mean()
             steps = [smooth.diff(dim=axis).square().mean() for axis in (2, 3, 4)]
-            (_FIT_SMOOTHNESS * sum(steps) - likely).backward()  # type: ignore[union-attr]
+            (_FIT_SMOOTHNESS * sum(steps) - likely).backward()
             optimiser.step()
     return _smoothed(rough.detach())
 
