@@ -23,14 +23,17 @@ from regbench.displacement import Displacement
 from regbench.errors import ConfigError, InvalidDisplacement
 from regbench.label_votes import warp_labels_linear
 from regbench.pair import Pair
-from regbench.slabs import Scratch, map_slabs, row_slabs
+from regbench.slabs import Scratch, boxes_around, map_slabs, row_slabs
 from regbench.volume import Image, Labels
-from regbench.warp import warp
+from regbench.warp import Box, warp, warp_within
 
 # Labels are read from the nearest voxel; by the votes of the corners of the cell around a point; or, where a metric
 # can use shares of labels, as one-hot maps read linearly.
 LabelWarp = Literal["nearest", "linear", "soft"]
 T = TypeVar("T")
+
+# How far around a voxel of the foreground metrics look at intensities, in voxels along each axis.
+NEAR_VOXELS = 4
 
 Matrix = Sequence[Sequence[np.ndarray]] | np.ndarray
 
@@ -48,6 +51,7 @@ class Alignment:
     label_warp: LabelWarp = "nearest"
     threads: int = 1
     _known: dict[Callable[[Alignment], Any], Any] = field(default_factory=dict, repr=False)
+    _announced: set[str] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
         given, fixed = self.displacement.grid, self.pair.fixed.grid
@@ -68,10 +72,33 @@ class Alignment:
         found: T = self._known[compute]
         return found
 
+    def announce(self, names: Sequence[str]) -> None:
+        """Says which metrics will be asked for, so that shared computations leave out what none of them needs."""
+        self._announced.update(names)
+
+    def wants(self, name: str) -> bool:
+        """Whether a metric may be asked for: if it was announced, or nothing was."""
+        return not self._announced or name in self._announced
+
     @cached_property
     def moved_image(self) -> Image:
         """The moving image on the fixed grid, read linearly; 0 where the field points outside the moving image."""
         return warp(self.pair.moving, self.displacement, threads=self.threads)
+
+    @cached_property
+    def near_boxes(self) -> list[Box]:
+        """Boxes on the fixed grid that hold every voxel at most NEAR_VOXELS along each axis from the foreground."""
+        return boxes_around(self.foreground, NEAR_VOXELS, 1 << 16)
+
+    @cached_property
+    def moved_near(self) -> np.ndarray:
+        """The intensities of `moved_image` in `near_boxes`, float32 of the fixed shape; of no meaning elsewhere.
+
+        It takes a part of the time of the whole image.
+        """
+        if "moved_image" in vars(self):
+            return self.moved_image.array
+        return warp_within(self.pair.moving, self.displacement, self.near_boxes, self.threads)
 
     @cached_property
     def moved_labels(self) -> Labels | None:

@@ -75,11 +75,11 @@ def _votes(array: np.ndarray, coordinates: list[np.ndarray], scratch: Scratch) -
     flat = array.reshape(-1)
     labels, other = (scratch.array(name, base.shape, array.dtype) for name in ("labels", "other"))
     differs, differ = (scratch.array(name, base.shape, bool) for name in ("differs", "differ"))
-    flat.take(base, out=labels, mode="clip")
+    flat.take(base, out=labels, mode="wrap")
     differ[...] = False
     offsets = [sum(corner) for corner in product(*((0, step) for step in steps))]
     for offset in offsets[1:]:
-        flat[offset:].take(base, out=other, mode="clip")
+        flat[offset:].take(base, out=other, mode="wrap")
         differ |= np.not_equal(labels, other, out=differs)
     differ &= inside
     if not inside.all():
@@ -88,7 +88,7 @@ def _votes(array: np.ndarray, coordinates: list[np.ndarray], scratch: Scratch) -
     candidates = scratch.array("candidates", (len(offsets), len(divided)), array.dtype)
     at = base.reshape(-1).take(divided)
     for offset, votes in zip(offsets, candidates, strict=True):
-        flat[offset:].take(at, out=votes, mode="clip")
+        flat[offset:].take(at, out=votes, mode="wrap")
     return Votes(labels, divided, candidates, _weights(coordinates, divided, scratch))
 
 

@@ -23,7 +23,7 @@ SLAB_POINTS = 1 << 17
 
 
 class Scratch:
-    """Arrays by name whose memory is used again; each is as large as the largest that was asked for."""
+    """Arrays by name whose memory is used again; each is about as large as the largest that was asked for."""
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, str], np.ndarray] = {}
@@ -33,7 +33,9 @@ class Scratch:
         kind, size = np.dtype(dtype), prod(shape)
         buffer = self._buffers.get((name, kind.str))
         if buffer is None or buffer.size < size:
-            buffer = self._buffers[name, kind.str] = np.empty(size, kind)
+            # With room to grow: sizes that rise slab by slab would take fresh memory every time.
+            room = 0 if buffer is None else buffer.size * 3 // 2
+            buffer = self._buffers[name, kind.str] = np.empty(max(size, room), kind)
         return buffer[:size].reshape(shape)
 
 
@@ -43,6 +45,31 @@ def row_slabs(shape: Sequence[int], n_points: int = SLAB_POINTS) -> Iterator[sli
     step = max(n_points // per_row, 1)
     for start in range(0, shape[0], step):
         yield slice(start, min(start + step, shape[0]))
+
+
+def boxes_around(region: np.ndarray, margin: int, n_points: int = SLAB_POINTS) -> list[tuple[slice, ...]]:
+    """Boxes that hold every voxel up to `margin` voxels along each axis from a region (bool), one per slab at most.
+
+    They do not overlap, and tell nothing but what is near in rows and columns: much is left out of round regions.
+    """
+    axes = range(1, region.ndim)
+    hits = [np.asarray(region.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
+    of_rows = np.asarray(hits[0].any(axis=1))
+    boxes = []
+    for rows in row_slabs(region.shape, n_points):
+        near = slice(max(rows.start - margin, 0), rows.stop + margin)
+        in_rows = near.start + np.flatnonzero(of_rows[near])
+        if in_rows.size == 0:
+            continue
+        found = [in_rows, *(np.flatnonzero(hit[near].any(axis=0)) for hit in hits)]
+        limits = [rows, *(slice(0, n) for n in region.shape[1:])]
+        boxes.append(
+            tuple(
+                slice(max(int(places[0]) - margin, limit.start), min(int(places[-1]) + 1 + margin, limit.stop))
+                for places, limit in zip(found, limits, strict=True)
+            )
+        )
+    return boxes
 
 
 def map_slabs(work: Callable[[slice, Scratch], T], slabs: Iterator[slice], threads: int = 1) -> list[T]:

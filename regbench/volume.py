@@ -22,6 +22,8 @@ import numpy as np
 from regbench.errors import DatasetError
 
 _COUNTED_AT_ONCE = 1 << 17
+# With more runs of equal labels than this share of the voxels, voxels are counted one by one.
+_MOST_RUNS = 0.2
 _AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
@@ -219,10 +221,25 @@ class Labels:
             counts = np.zeros(int(self.array.max()) + 1, np.int64)
             # Pieces keep the wide integers that bincount makes of the labels inside the cache.
             for piece in np.array_split(self.array.ravel(), self.array.size // _COUNTED_AT_ONCE + 1):
-                counts += np.bincount(piece, minlength=len(counts))
+                counts += label_counts(piece, len(counts))
             found = np.flatnonzero(counts)
             counts = counts[found]
         return found[found > 0], counts[found > 0]
+
+
+def label_counts(labels: np.ndarray, n: int) -> np.ndarray:
+    """How often each number from 0 to n - 1 occurs among labels (m,), int64 (n,).
+
+    Labels come in runs of equal ones, which are counted in a third of the time of their voxels.
+    """
+    new = np.ones(labels.size, bool)
+    np.not_equal(labels[1:], labels[:-1], out=new[1:])
+    starts = np.flatnonzero(new)
+    if starts.size > _MOST_RUNS * labels.size:
+        return np.bincount(labels, minlength=n)
+    lengths = np.diff(starts, append=labels.size)
+    # Sums of whole numbers, exact in float64.
+    return np.bincount(labels.take(starts), lengths, n).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ Other ways of moving labels are in `regbench.label_votes`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TypeVar
@@ -22,10 +22,12 @@ from typing import TypeVar
 import numpy as np
 
 from regbench.displacement import Displacement
-from regbench.slabs import Scratch, map_slabs, row_slabs
+from regbench.slabs import Scratch, map_slabs, map_tasks, row_slabs
 from regbench.volume import Grid, Image, Labels
 
 OnGrid = TypeVar("OnGrid", Image, Labels)
+# A part of a grid: a slice with start and stop for each axis.
+Box = tuple[slice, ...]
 
 _TOLERANCE_VOXELS = 1e-4
 # A Gaussian of sigma 0.42 voxels is about one voxel wide at half its height.
@@ -40,6 +42,21 @@ def warp(moving: OnGrid, displacement: Displacement, outside: float = 0, threads
     changes no value.
     """
     return _read(moving, Places.displaced(moving.grid, displacement), outside, threads)
+
+
+def warp_within(moving: Image, displacement: Displacement, boxes: Sequence[Box], threads: int = 1) -> np.ndarray:
+    """What `warp` says inside of some boxes of the displacement's grid, 0 elsewhere: (*shape) float32.
+
+    The boxes do not overlap. Nothing but what lies in them takes time or memory.
+    """
+    places = Places.displaced(moving.grid, displacement)
+    out = np.zeros(places.grid.shape, np.float32)
+
+    def work(box: Box, scratch: Scratch) -> None:
+        _sample(moving, places.coordinates(box, scratch), 0, out[box], scratch)
+
+    map_tasks(work, boxes, threads)
+    return out
 
 
 def resample(moving: OnGrid, grid: Grid, matrix: np.ndarray | None = None, outside: float = 0) -> OnGrid:
@@ -123,34 +140,35 @@ class Places:
         """Rows of the fixed grid whose coordinates stay in the cache."""
         return row_slabs(self.grid.shape, _SLAB_POINTS)
 
-    def coordinates(self, rows: slice, scratch: Scratch) -> list[np.ndarray]:
-        """Moving coordinates of the voxels in some rows of the first axis, (rows, *shape[1:]) float64 per axis."""
-        shape = (rows.stop - rows.start, *self.grid.shape[1:])
+    def coordinates(self, part: slice | Box, scratch: Scratch) -> list[np.ndarray]:
+        """Moving coordinates of voxels in some rows of the first axis or in a box, float64 of its shape per axis."""
+        box = (part, *(slice(0, n) for n in self.grid.shape[1:])) if isinstance(part, slice) else part
+        shape = [side.stop - side.start for side in box]
         found = [scratch.array(f"coordinate {axis}", shape, np.float64) for axis in range(len(shape))]
         # Index and vector parts are mapped apart, so that whole-voxel shifts stay exact.
         for axis, coordinate in enumerate(found):
-            part = self._index_part(axis, rows, coordinate)
-            part = self._vector_part(axis, rows, part, coordinate, scratch)
-            if part is not coordinate:
-                np.copyto(coordinate, part)
+            term = self._index_part(axis, box, coordinate)
+            term = self._vector_part(axis, box, term, coordinate, scratch)
+            if term is not coordinate:
+                np.copyto(coordinate, term)
         return found
 
-    def _index_part(self, axis: int, rows: slice, out: np.ndarray) -> np.ndarray:
+    def _index_part(self, axis: int, box: Box, out: np.ndarray) -> np.ndarray:
         """chain @ index along one moving axis: an array that can be broadcast, or `out` where none smaller will do."""
         part = np.asarray(self.chain[axis, -1])
         for along, factor in enumerate(self.chain[axis, :-1]):
             if factor:
-                index = np.arange(rows.start, rows.stop) if along == 0 else np.arange(self.grid.shape[along])
+                index = np.arange(box[along].start, box[along].stop)
                 term = (factor * index).reshape([-1 if a == along else 1 for a in range(self.grid.ndim)])
                 whole = np.broadcast_shapes(part.shape, term.shape) == out.shape
                 part = np.add(part, term, out=out if whole else None)
         return part
 
-    def _vector_part(self, axis: int, rows: slice, part: np.ndarray, out: np.ndarray, scratch: Scratch) -> np.ndarray:
+    def _vector_part(self, axis: int, box: Box, part: np.ndarray, out: np.ndarray, scratch: Scratch) -> np.ndarray:
         """`part` with the displacement along one moving axis added, in `out`."""
         if self.displacement is None:
             return part
-        vectors = self.displacement.vectors_mm[rows]
+        vectors = self.displacement.vectors_mm[box]
         term = scratch.array("term", out.shape, np.float64)
         for component, factor in enumerate(self.moving_grid.inverse[axis, :-1]):
             if factor:
@@ -214,56 +232,82 @@ def _nearest(array: np.ndarray, coordinates: list[np.ndarray], out: np.ndarray, 
         np.add(coordinate, 0.5, out=coordinate)
         np.copyto(place.index, coordinate, casting="unsafe")
         place.add(axis)
-    array.ravel().take(place.flat(), out=out, mode="clip")
+    array.ravel().take(place.flat(), out=out, mode="wrap")
 
 
 def _linear(array: np.ndarray, coordinates: list[np.ndarray], out: np.ndarray, scratch: Scratch) -> None:
     """Write linear interpolations of `array` (*shape, ...) at coordinates inside the grid, overwritten, into `out`."""
-    ndim = len(coordinates)
-    base, steps = lower_corner(coordinates, array.shape[:ndim], scratch)
-    rests = [scratch.array(f"rest {axis}", fraction.shape, np.float64) for axis, fraction in enumerate(coordinates)]
-    for fraction, rest in zip(coordinates, rests, strict=True):
-        np.subtract(1.0, fraction, out=rest)
-    flat = array.reshape(-1, *array.shape[ndim:])
-    # Components come first while there is work on them, so that loops run over the points.
-    shape = (*array.shape[ndim:], *base.shape)
-    uppers = [scratch.array(f"upper {axis}", shape, np.float64) for axis in range(ndim)]
-    blend = _Blend(flat, base, steps, coordinates, rests, scratch.array("corner", out.shape, array.dtype), uppers)
-    in_place = out.dtype == np.float64 and array.ndim == ndim
-    values = out if in_place else scratch.array("values", shape, np.float64)
-    blend.write(0, 0, values)
+    trailing, points = array.shape[len(coordinates) :], coordinates[0].shape
+    in_place = out.dtype == np.float64 and not trailing
+    values = out[np.newaxis] if in_place else scratch.array("values", (prod(trailing), *points), np.float64)
+    write_linear(array, coordinates, values, scratch)
     if not in_place:
-        np.copyto(out, _components_last(values, base.ndim), casting="same_kind")
+        np.copyto(out, _components_last(values.reshape(*trailing, *points), len(points)), casting="same_kind")
+
+
+def write_linear(array: np.ndarray, coordinates: list[np.ndarray], out: np.ndarray, scratch: Scratch) -> None:
+    """Write linear interpolations of `array` (*shape, ...) into `out`, (components, *points).
+
+    Coordinates must lie inside the grid; they are overwritten. The arithmetic has the precision of `out`, float64 or
+    float32.
+    """
+    ndim, (n_components, *points) = len(coordinates), out.shape
+    base, steps = lower_corner(coordinates, array.shape[:ndim], scratch)
+    fractions, rests = coordinates, None
+    if out.dtype == np.float64:
+        rests = [scratch.array(f"rest {axis}", points, np.float64) for axis in range(ndim)]
+        for fraction, rest in zip(coordinates, rests, strict=True):
+            np.subtract(1.0, fraction, out=rest)
+    else:
+        fractions = [scratch.array(f"fraction {axis}", points) for axis in range(ndim)]
+        for fraction, single in zip(coordinates, fractions, strict=True):
+            np.copyto(single, fraction, casting="same_kind")
+    if n_components > 1:
+        base *= n_components
+        steps = [n_components * step for step in steps]
+    corner = scratch.array("corner", points, array.dtype)
+    uppers = [scratch.array(f"upper {axis}", out.shape, out.dtype) for axis in range(ndim)]
+    _Blend(array.reshape(-1), base, steps, fractions, rests, corner, uppers).write(0, 0, out)
 
 
 @dataclass(frozen=True, eq=False)
 class _Blend:
     """Linear interpolation at points of a flattened array, from `base` with one of `steps` along each axis.
 
-    `fractions` and `rests` (1 - fraction) are the weights of the upper and the lower corner, `corner` and `uppers`
-    memory for the values at a corner and for blends.
+    Values of several components lie side by side in the array, and apart in what is written. `fractions` and `rests`
+    (1 - fraction) are the weights of the upper and the lower corner, `corner` and `uppers` memory for the values at a
+    corner and for blends.
+
+    Without `rests` values are lower + f (upper - lower), which takes less memory. With them they are exact at f = 1,
+    which stands for the last voxel of an axis, whatever its neighbour is.
     """
 
     flat: np.ndarray
     base: np.ndarray
     steps: list[int]
     fractions: list[np.ndarray]
-    rests: list[np.ndarray]
+    rests: list[np.ndarray] | None
     corner: np.ndarray
     uppers: list[np.ndarray]
 
     def write(self, axis: int, offset: int, lower: np.ndarray) -> None:
         """Write values at `base + offset`, interpolated over the axes from `axis` on, into `lower`."""
         if axis == len(self.steps):
-            corner = self.flat[offset:].take(self.base, axis=0, out=self.corner, mode="clip")
-            np.copyto(_components_last(lower, self.base.ndim), corner)
+            for component, values in enumerate(lower):
+                # All places exist; other modes than "wrap" cost more here, or write into a copy first.
+                corner = self.corner if values.dtype != self.corner.dtype else values
+                self.flat[offset + component :].take(self.base, out=corner, mode="wrap")
+                if corner is not values:
+                    np.copyto(values, corner)
             return
         upper = self.uppers[axis]
         self.write(axis + 1, offset, lower)
         self.write(axis + 1, offset + self.steps[axis], upper)
-        # Not lower + f * (upper - lower), which is not exact at f = 1.
+        if self.rests is None:
+            np.subtract(upper, lower, out=upper)
+        else:
+            np.multiply(lower, self.rests[axis], out=lower)
         np.multiply(upper, self.fractions[axis], out=upper)
-        np.multiply(lower, self.rests[axis], out=lower)
         np.add(lower, upper, out=lower)
 
 

@@ -197,3 +197,12 @@ def test_images_that_the_engine_cannot_handle_are_one_sentence() -> None:
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"methods\.greedy: "):
         Greedy(**wrong)
+
+
+def test_the_weighted_metric_returns_in_2d_whatever_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine itself waits for ever there on two threads."""
+    monkeypatch.setenv("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "2")
+    command = Greedy(metric="wncc")._command(2, {}, Path("start.mat"))
+    assert command[command.index("-threads") + 1] == "1"
+    command = Greedy(metric="wncc")._command(3, {}, Path("start.mat"))
+    assert command[command.index("-threads") + 1] == "2"

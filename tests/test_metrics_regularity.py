@@ -111,9 +111,9 @@ def test_all_numbers_equal_a_plain_restatement(seed: int, ndim: int, size_mm: fl
         assert found["sdlogj"][under + "clipped"] == folds[under + "count"]
         if not doubtful:
             assert found["sdlogj"][name] == pytest.approx(np.log(values[values > 0]).std(), rel=1e-3, abs=1e-4)
-        learn2reg = np.log(np.clip(core_values + 3, 1e-9, 1e9)).std()
+        learn2reg = np.log(np.clip(core_values + 3, 1e-9, 1e9)).std() if core_values.size else np.nan
         if not (np.abs(core_values + 3) < 1e-3).any():
-            assert found["sdlogj_l2r"][name] == pytest.approx(learn2reg, rel=1e-3, abs=1e-4)
+            assert found["sdlogj_l2r"][name] == pytest.approx(learn2reg, rel=1e-3, abs=1e-4, nan_ok=True)
         scale = np.abs(values).max()
         assert found["jacobian"][under + "mean"] == pytest.approx(values.mean(), abs=1e-5 * scale)
         for percentile, percent in PERCENTS.items():
@@ -123,14 +123,15 @@ def test_all_numbers_equal_a_plain_restatement(seed: int, ndim: int, size_mm: fl
 
 @settings(max_examples=30, deadline=None)
 @given(seeds, dimensions)
-def test_spread_and_percentiles_are_exactly_those_of_the_determinants(seed: int, ndim: int) -> None:
+def test_spread_and_percentiles_are_those_of_the_determinants(seed: int, ndim: int) -> None:
+    """Percentiles exactly, and the spread up to logarithms in single precision."""
     rng, grid = general_grid(seed, ndim)
     alignment = alignment_of(random_field(rng, grid, size_mm=1.5))
     values = alignment.jacobian.astype(float)
     found = _all(alignment)
     assert found["fold_percent"]["count"] == np.count_nonzero(values <= 0)
     spread = np.log(values[values > 0]).std() if (values > 0).any() else np.nan
-    assert found["sdlogj"]["mean"] == pytest.approx(spread, rel=1e-9, abs=1e-9, nan_ok=True)
+    assert found["sdlogj"]["mean"] == pytest.approx(spread, rel=1e-7, abs=1e-7, nan_ok=True)
     for name, percent in PERCENTS.items():
         assert found["jacobian"][name] == pytest.approx(np.percentile(values, percent), rel=1e-12)
 
@@ -240,12 +241,12 @@ def test_all_metrics_share_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("case", ["0001", "0002", "0003", "0004"])
 def test_the_learn2reg_spread_is_the_official_one(case: str) -> None:
-    """On a grid of 1 mm, as the official fields are in voxels."""
+    """On a grid of 1 mm, as the official fields are in voxels; logarithms are in single precision."""
     official = json.loads((GOLDEN / "official_unmasked.json").read_text())["cases"][f"{case}_0000<--{case}_0001"]
     vectors = np.asarray(nibabel.load(GOLDEN / "disp" / f"disp_{case}_{case}.nii.gz").dataobj)
     grid = Grid.from_spacing(vectors.shape[:-1])
     found = sdlogj_l2r(alignment_of(Displacement.from_voxels(vectors, grid, grid)))
-    assert found["mean"] == pytest.approx(official["LogJacDetStd"]["mean"], rel=2e-9, abs=1e-12)
+    assert found["mean"] == pytest.approx(official["LogJacDetStd"]["mean"], rel=1e-7, abs=1e-12)
 
 
 def test_the_learn2reg_spread_depends_on_voxels_only() -> None:

@@ -73,6 +73,32 @@ def test_points_with_the_same_features_are_matched() -> None:
     torch.testing.assert_close(found, shift.expand(60, 3), atol=1e-3, rtol=0)
 
 
+def test_neighbours_tell_each_other_all_but_what_they_were_told() -> None:
+    """Against belief propagation written as loops over points, neighbours and candidates: four rounds of messages."""
+    n = 14
+    fixed, moving = _points(n, 6).numpy(), _points(n, 7).numpy()
+    features, others = 0.3 * _points(n, 8).numpy(), 0.3 * _points(n, 9).numpy()
+    order = np.linalg.norm(fixed[:, None] - moving, axis=-1).argsort(axis=1)
+    candidates = moving[order] - fixed[:, None]
+    cost = ((others[order] - features[:, None]) ** 2).mean(-1)
+    near = np.linalg.norm(fixed[:, None] - fixed, axis=-1).argsort(axis=1)[:, 1 : nets.NEIGHBOURS + 1]
+    edges = {(i, int(j)) for i in range(n) for j in near[i]} | {(int(j), i) for i in range(n) for j in near[i]}
+    assert len(edges) < n * (n - 1), "a cloud where all are neighbours tells little"
+    messages = {edge: np.zeros(n) for edge in edges}
+    for _ in range(4):
+        told = {}
+        for i, j in edges:
+            known = cost[i] + sum(messages[k, m] for k, m in edges if m == i and k != j)
+            apart = ((candidates[i][:, None] - candidates[j]) ** 2).sum(-1)
+            told[i, j] = (known[:, None] + 10 * apart).min(axis=0)
+        messages = told
+    beliefs = np.stack([cost[i] + sum(messages[k, m] for k, m in edges if m == i) for i in range(n)])
+    weights = np.exp(-50 * (beliefs - beliefs.min(axis=1, keepdims=True)))
+    expected = (candidates * (weights / weights.sum(axis=1, keepdims=True))[..., None]).sum(axis=1)
+    found = nets.matched(*(torch.from_numpy(part) for part in (fixed, moving, features, others)))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-3)
+
+
 def test_the_spline_keeps_linear_displacements_on_every_grid() -> None:
     """Nothing is bent, so nothing is relaxed: exact on all voxels, with the last axis first."""
     points, matrix = _points(80, 5), torch.tensor([[0.1, 0, 0.2], [0, -0.3, 0], [0.05, 0, 0.1]])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regbench.displacement import Displacement
-from regbench.errors import MethodDeclined
+from regbench.errors import ConfigError, MethodDeclined
 from regbench.methods.released import Convention, ReleasedNetwork, brought_to, network_grid
 from regbench.pair import BlindPair
 
@@ -19,8 +19,13 @@ class PddNet(ReleasedNetwork):
     """Registration by the probabilistic dense displacement network that was trained without labels.
 
     Intensities must be Hounsfield units. `weights`: a file of your own in the released format. `device: cuda` runs it
-    on a GPU, where `precision` may be fp16 or bf16.
+    on a GPU; `precision` must be fp32.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precision != "fp32":
+            raise ConfigError(f"precision {self.precision}: the probabilities of pddnet need fp32")
 
     @property
     def convention(self) -> Convention:

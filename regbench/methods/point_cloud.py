@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from regbench.displacement import Displacement
-from regbench.errors import MethodDeclined
+from regbench.errors import ConfigError, MethodDeclined
 from regbench.methods.released import ReleasedNetwork, vectors_mm
 from regbench.pair import BlindPair
 from regbench.volume import Grid, Landmarks
@@ -24,10 +24,16 @@ class PointCloudLung(ReleasedNetwork):
     """Registration of the keypoints of two lungs by a graph network; the intensities are not looked at.
 
     `model`: trained on DIR-Lab COPD and adapted to Learn2Reg LungCT, or trained on DIR-Lab 4DCT and adapted to COPD
-    (folds 1 and 2). `weights`: a file of your own in the released format. `device: cuda` runs it on a GPU.
+    (folds 1 and 2). `weights`: a file of your own in the released format. `device: cuda` runs it on a GPU; `precision`
+    must be fp32.
     """
 
     model: Literal["copd-to-l2r", "4dct-to-copd-1", "4dct-to-copd-2"] = "copd-to-l2r"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precision != "fp32":
+            raise ConfigError(f"precision {self.precision}: the matching of point-cloud-lung needs fp32")
 
     @property
     def released_as(self) -> str:

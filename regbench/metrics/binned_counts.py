@@ -267,7 +267,7 @@ def _untypical(
     """Intensities and columns of the voxels to list."""
     cells = scratch.array("indices", intensities.shape, np.intp)
     cells[...] = voxels.cells.scaled(intensities, scratch.array("cells", intensities.shape))
-    hit = np.take(mixed, cells, out=scratch.array("hit", cells.shape, bool), mode="clip")
+    hit = np.take(mixed, cells, out=scratch.array("hit", cells.shape, bool), mode="wrap")
     places = np.flatnonzero(hit)
     places = places[intensities[places] != voxels.cells.typical[cells[places]]]
     return intensities[places], voxels.columns.of(labels[places]).astype(np.intp)

@@ -25,6 +25,7 @@ def evaluate(alignment: Alignment, names: Sequence[str]) -> dict[str, Value]:
     whose needs the pair lacks are left out.
     """
     results: dict[str, Value] = {}
+    alignment.announce(names)
     for name in names:
         metric = METRICS[name]
         if metric.function is not None and all(has(alignment, need) for need in metric.needs):

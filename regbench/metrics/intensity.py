@@ -51,7 +51,7 @@ def nmi(alignment: Alignment) -> float:
 def foreground_intensities(alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
     """The fixed and the moved intensities in the foreground, in the order of the voxels, float32 (voxels,) each."""
     region = alignment.foreground
-    return alignment.pair.fixed.array[region], alignment.moved_image.array[region]
+    return alignment.pair.fixed.array[region], alignment.moved_near[region]
 
 
 def _products(

@@ -7,7 +7,7 @@ Conventions:
 - Windows stand about the voxels of the fixed foreground (`Alignment.foreground`) but hold whatever lies in them.
 - Where the field points outside the moving image the moved intensity is 0 and counts.
 - A window is constant in an image if its standard deviation there is at most 1e-6 of the largest magnitude of that
-  image near the foreground, some ten steps of its 32-bit numbers.
+  image near the foreground (`Alignment.near_boxes`), some ten steps of its 32-bit numbers.
 
 Both come from one set of window sums. A sum over 9 values is three sums over three, in double precision and about
 the middle of the range of the intensities: like a running sum it costs the same for any place, but it carries no
@@ -23,10 +23,10 @@ from functools import partial
 
 import numpy as np
 
-from regbench.alignment import Alignment
+from regbench.alignment import NEAR_VOXELS, Alignment
 from regbench.slabs import Scratch, map_tasks
 
-RADIUS = 4
+RADIUS = NEAR_VOXELS
 _WINDOW = 2 * RADIUS + 1
 _CONSTANT = 1e-6
 _K1, _K2 = 0.01, 0.03
@@ -65,11 +65,16 @@ class LocalSimilarity:
 
 @dataclass(frozen=True, eq=False)
 class _Images:
-    """Two images and the region of interest as volumes, with what the scores need to know of them."""
+    """Two images and the region of interest as volumes, with what the scores need to know of them.
+
+    `rows` (planes, 2) are the first row of the region in each plane and the one behind the last, equal where there is
+    none.
+    """
 
     fixed: np.ndarray
     moved: np.ndarray
     region: np.ndarray
+    rows: np.ndarray
     centres: tuple[float, float]
     smallest_variances: tuple[float, float]
     dynamic_range: float
@@ -88,7 +93,7 @@ def local_similarity(alignment: Alignment, block_points: int = _BLOCK_POINTS) ->
     """LNCC and SSIM of the fixed and the moved image, from one set of window sums."""
     region = _volume(alignment.foreground)
     box = _bounding_box(region)
-    images = _images(_volume(alignment.pair.fixed.array), _volume(alignment.moved_image.array), region, box)
+    images = _images(alignment, region)
     blocks = list(_blocks(box, alignment.threads, block_points))
     parts = map_tasks(partial(_scores, images), blocks, alignment.threads)
     # One sum per row of the last axis, added up at the end: the order does not depend on how the box was cut.
@@ -121,15 +126,21 @@ def _reach(span: Span, size: int) -> Span:
     return max(span[0] - RADIUS, 0), min(span[1] + RADIUS, size)
 
 
-def _images(fixed: np.ndarray, moved: np.ndarray, region: np.ndarray, box: _Block) -> _Images:
-    spans = zip((box.planes, box.rows, box.columns), fixed.shape, strict=True)
-    near = tuple(slice(*_reach(span, size)) for span, size in spans)
-    ranges = [(float(image[near].min()), float(image[near].max())) for image in (fixed, moved)]
+def _images(alignment: Alignment, region: np.ndarray) -> _Images:
+    fixed, moved = alignment.pair.fixed.array, alignment.moved_near
+    near = [(image[box].min(), image[box].max()) for box in alignment.near_boxes for image in (fixed, moved)]
+    ranges = [
+        (float(min(low for low, _ in found)), float(max(high for _, high in found)))
+        for found in (near[::2], near[1::2])
+    ]
     magnitudes = [max(abs(low), abs(high)) for low, high in ranges]
+    hits = np.asarray(region.any(axis=2))
+    first, last = hits.argmax(axis=1), region.shape[1] - hits[:, ::-1].argmax(axis=1)
     return _Images(
-        fixed=fixed,
-        moved=moved,
+        fixed=_volume(fixed),
+        moved=_volume(moved),
         region=region,
+        rows=np.stack([first, last], axis=1) * np.any(hits, axis=1, keepdims=True),
         centres=(sum(ranges[0]) / 2, sum(ranges[1]) / 2),
         smallest_variances=((_CONSTANT * magnitudes[0]) ** 2, (_CONSTANT * magnitudes[1]) ** 2),
         dynamic_range=float(fixed.max()) - float(fixed.min()),
@@ -150,15 +161,22 @@ def _scores(images: _Images, block: _Block, scratch: Scratch) -> tuple[np.ndarra
     """Sums of both scores over the foreground along the last axis, (2, planes, rows), and whether LNCC is defined."""
     spans = (block.planes, block.rows, block.columns)
     counts = [_window_counts(span, size) for span, size in zip(spans, images.fixed.shape, strict=True)]
-    in_plane = 1.0 / np.outer(counts[1], counts[2])
-    totals = np.empty((2, len(counts[0]), len(counts[1])))
+    # Lines are as long as those of the sums, with columns behind the last one that do not count.
+    columns = np.concatenate([counts[2], np.ones(2 * RADIUS)])
+    in_plane = 1.0 / np.outer(counts[1], columns)
+    inside = scratch.array("inside", in_plane.shape, bool)
+    inside[:] = False
+    totals = np.zeros((2, len(counts[0]), len(counts[1])))
     varying = False
-    for index, sums in enumerate(_window_sums(images, block, scratch)):
-        region = images.region[block.planes[0] + index, slice(*block.rows), slice(*block.columns)]
-        share = np.divide(in_plane, counts[0][index], out=scratch.array("share", in_plane.shape, np.float64))
+    for index, (rows, sums) in enumerate(_window_sums(images, block, scratch)):
+        region = inside[rows]
+        region[:, : len(counts[2])] = images.region[block.planes[0] + index, slice(*block.rows), slice(*block.columns)][
+            rows
+        ]
+        share = np.divide(in_plane[rows], counts[0][index], out=scratch.array("share", region.shape, np.float64))
         _moments(sums, share, scratch)
-        varying |= _squared_correlations(images, sums, region, scratch, totals[0, index])
-        _structural_similarities(images, sums, region, scratch, totals[1, index])
+        varying |= _squared_correlations(images, sums, region, scratch, totals[0, index, rows])
+        _structural_similarities(images, sums, region, scratch, totals[1, index, rows])
     return totals, varying
 
 
@@ -168,11 +186,12 @@ def _window_counts(span: Span, size: int) -> np.ndarray:
     return (np.minimum(centre + RADIUS + 1, size) - np.maximum(centre - RADIUS, 0)).astype(np.float64)
 
 
-def _window_sums(images: _Images, block: _Block, scratch: Scratch) -> Iterator[np.ndarray]:
-    """Per plane of the block the sums over the window of f, m, f f, m m and f m, float64 (5, rows, columns).
+def _window_sums(images: _Images, block: _Block, scratch: Scratch) -> Iterator[tuple[slice, np.ndarray]]:
+    """Per plane of the block its rows that hold the region, and in these the sums of f, m, f f, m m and f m.
 
-    f and m are the fixed and the moved intensities about their centres. The array is the caller's to overwrite,
-    until the next one is asked for.
+    f and m are the fixed and the moved intensities about their centres. The sums over the windows are float64 (5, rows,
+    columns + 2 RADIUS), the last columns of no meaning. The array is the caller's to overwrite, until the next one is
+    asked for.
     """
     n_rows, n_columns = (stop - start for start, stop in (block.rows, block.columns))
     # Rows of a plane are padded with zeros and laid end to end, so that each step is one loop over contiguous
@@ -182,22 +201,38 @@ def _window_sums(images: _Images, block: _Block, scratch: Scratch) -> Iterator[n
     flat = scratch.array("planes", (3, 5, n_rows * step), np.float64)
     threes = scratch.array("threes", (7, 5, n_rows * step), np.float64)
     flat[:], threes[:] = 0, 0
-    rows = scratch.array("sums", (5, n_rows, n_columns), np.float64)
-    inner = threes.reshape(7, 5, n_rows, step)[..., :n_columns]
     for count, plane in enumerate(range(block.planes[0] - RADIUS, block.planes[1] + RADIUS)):
-        if 0 <= plane < len(images.fixed):
-            _plane_sums(images, plane, block, scratch, flat[count % 3])
-        else:
+        needed = _rows_between(images, block, plane - RADIUS, plane + RADIUS)
+        if not 0 <= plane < len(images.fixed):
             flat[count % 3] = 0
+        elif needed.stop > needed.start:
+            flat_sums = flat[count % 3, :, needed.start * step : needed.stop * step]
+            _plane_sums(images, (plane, needed), block, scratch, flat_sums)
         if count < 2:
             continue
-        three = threes[(count - 2) % 7]
-        np.add(flat[(count - 2) % 3], flat[(count - 1) % 3], out=three)
-        three += flat[count % 3]
+        needed = _rows_between(images, block, plane - RADIUS, plane + 2)
+        lines = slice(needed.start * step, needed.stop * step)
+        _add_three([flat[(count - back) % 3, :, lines] for back in (2, 1, 0)], threes[(count - 2) % 7, :, lines])
         if count >= 2 * RADIUS:
-            np.add(inner[(count - 8) % 7], inner[(count - 5) % 7], out=rows)
-            rows += inner[(count - 2) % 7]
-            yield rows
+            rows = _rows_between(images, block, plane - RADIUS, plane - RADIUS)
+            lines = slice(rows.start * step, rows.stop * step)
+            sums = scratch.array("sums", (5, rows.stop - rows.start, step), np.float64)
+            _add_three([threes[(count - back) % 7, :, lines] for back in (8, 5, 2)], sums.reshape(5, -1))
+            yield rows, sums
+
+
+def _rows_between(images: _Images, block: _Block, first: int, last: int) -> slice:
+    """The rows of the block, counted from its first, that hold the region in some of its planes from first to last."""
+    rows = images.rows[max(first, block.planes[0]) : min(last + 1, block.planes[1])].clip(*block.rows) - block.rows[0]
+    rows = rows[rows[:, 0] < rows[:, 1]]
+    return slice(int(rows[:, 0].min()), int(rows[:, 1].max())) if len(rows) else slice(0, 0)
+
+
+def _add_three(parts: list[np.ndarray], out: np.ndarray) -> None:
+    """Write the sum of three arrays (5, n) into `out`, row by row, so that the first sum is still in the cache."""
+    for first, second, third, total in zip(*parts, out, strict=True):
+        np.add(first, second, out=total)
+        np.add(total, third, out=total)
 
 
 def _padded(block: _Block, scratch: Scratch) -> np.ndarray:
@@ -206,18 +241,24 @@ def _padded(block: _Block, scratch: Scratch) -> np.ndarray:
     return scratch.array("padded", (5, rows * columns), np.float64)
 
 
-def _plane_sums(images: _Images, plane: int, block: _Block, scratch: Scratch, out: np.ndarray) -> None:
-    """Write the sums over the window in one plane of the five products, each laid out flat, into `out`."""
-    padded = _padded(block, scratch)
+def _plane_sums(images: _Images, part: tuple[int, slice], block: _Block, scratch: Scratch, out: np.ndarray) -> None:
+    """Write the window sums of the five products in a plane and some of its rows, laid out flat, into `out`."""
+    plane, needed = part
     step = block.columns[1] - block.columns[0] + 2 * RADIUS
-    rows, columns = _reach(block.rows, images.fixed.shape[1]), _reach(block.columns, images.fixed.shape[2])
+    # Of the padded rows, those that these windows hold.
+    lines = slice(needed.start * step, (needed.stop + 2 * RADIUS) * step)
+    padded = _padded(block, scratch)
+    first = block.rows[0] - RADIUS
+    rows = (max(needed.start + first, 0), min(needed.stop + 2 * RADIUS + first, images.fixed.shape[1]))
+    columns = _reach(block.columns, images.fixed.shape[2])
     at = (
-        slice(rows[0] - block.rows[0] + RADIUS, rows[1] - block.rows[0] + RADIUS),
+        slice(rows[0] - first, rows[1] - first),
         slice(columns[0] - block.columns[0] + RADIUS, columns[1] - block.columns[0] + RADIUS),
     )
     for product, image, centre in zip(padded, (images.fixed, images.moved), images.centres, strict=False):
         inside = product.reshape(-1, step)[at]
         np.subtract(image[plane, slice(*rows), slice(*columns)], centre, out=inside, dtype=np.float64)
+    padded = padded[:, lines]
     for row, (a, b) in enumerate(_FACTORS, start=2):
         np.multiply(padded[a], padded[b], out=padded[row])
     along, work = (scratch.array(name, padded.shape[1:], np.float64) for name in ("along", "work"))
@@ -242,7 +283,8 @@ def _moments(sums: np.ndarray, share: np.ndarray, scratch: Scratch) -> None:
     `share` is one over the voxels in the window.
     """
     product = scratch.array("product", share.shape, np.float64)
-    sums *= share
+    for values in sums:
+        np.multiply(values, share, out=values)
     for row, (a, b) in enumerate(_FACTORS, start=2):
         sums[row] -= np.multiply(sums[a], sums[b], out=product)
     np.maximum(sums[2:4], 0, out=sums[2:4])

@@ -25,13 +25,20 @@ from typing import Any
 
 import numpy as np
 
-from regbench.alignment import Alignment, component_planes, determinant, line_strides
+from regbench.alignment import Alignment, Matrix, component_planes, determinant, line_strides
 from regbench.displacement import Displacement
 from regbench.slabs import Scratch, map_slabs, row_slabs
 
 # Per axis the images of all grid edges along it, (ndim, n): the edge from the voxel at place i of a flattened slab to
 # the next one is at place i. Edges from the end of a line wrap around and belong to no cell.
 Edges = list[np.ndarray]
+
+# A corner of a cell: 0 or 1 along each axis.
+Corner = tuple[int, ...]
+# The central tetrahedra: from an apex lead three ways of two edges each, the first along axes 0 and 1, the second along
+# 1 and 2, the third along 2 and 0. These are the corners where the first edge of each begins; it is the apex itself for
+# one tetrahedron, and for the other one, which has its apex at the last corner, they are the far ends.
+_CENTRAL: tuple[tuple[Corner, ...], ...] = (((0, 0, 0),) * 3, ((0, 0, 1), (1, 0, 0), (0, 1, 0)))
 
 
 def ndv_percent(alignment: Alignment) -> dict[str, Any]:
@@ -109,59 +116,77 @@ def _look(displacement: Displacement, rows: slice, voxels: _Voxels, scratch: Scr
     shape = displacement.grid.shape
     n_rows, per_row = rows.stop - rows.start, prod(shape[1:])
     corners = slice(rows.start, rows.stop + 1)
-    marked = inside = None
+    edges = _edges(displacement, corners, scratch)
+    cells = _bad_cells(edges, shape, scratch)
     volumes = np.zeros((n_rows, 2))
-    bad = scratch.array("bad", (n_rows, *shape[1:]), bool)
-    # No cells: the end of each line, and the last line.
-    no_cells = [np.moveaxis(bad, axis, 0)[-1] for axis in range(1, len(shape))]
-    bad_flat, bad_cells = bad.reshape(-1), scratch.array("bad cells", (bad.size,), bool)
-    bad_cells[:] = False
-    for determinants, apex in _simplices(_edges(displacement, corners, scratch), shape, scratch):
-        # Not the same as `<= 0`, where determinants are too large for float32 and have become NaN.
-        np.greater(determinants, 0, out=bad_flat[: determinants.size])
-        np.logical_not(bad_flat, out=bad_flat)
-        for ends in no_cells:
-            ends[...] = False
-        if not bad_flat.any():
-            continue
-        places = np.flatnonzero(bad_flat)
-        if marked is None or inside is None:
-            marked, inside = np.zeros((n_rows + 1) * per_row, bool), voxels.inside(corners)
-        bad_cells[places] = True
-        marked[places + apex] = True
-        depth = -determinants[places].astype(np.float64)
-        volumes[:, 0] += np.bincount(places // per_row, depth, n_rows)
-        volumes[:, 1] += np.bincount(places // per_row, depth * inside[places + apex], n_rows)
-    if marked is not None:
-        voxels.mark(corners, marked)
+    if cells.size == 0:
+        return _Found(volumes, 0)
+    # Few cells are bad, so that it costs little to find out here which of their simplices are.
+    found = []
+    for determinants, apex in _simplices_of(cells, edges, shape, scratch):
+        bad = np.flatnonzero(~(determinants > 0))
+        places = cells.take(bad)
+        found.append((places // per_row, places + apex, -determinants.take(bad).astype(np.float64)))
+    places_in_row, apices, depths = (np.concatenate(part) for part in zip(*found, strict=True))
+    volumes[:, 0] = np.bincount(places_in_row, depths, n_rows)
+    volumes[:, 1] = np.bincount(places_in_row, depths * voxels.inside(corners)[apices], n_rows)
+    marked = np.zeros((n_rows + 1) * per_row, bool)
+    marked[apices] = True
+    voxels.mark(corners, marked)
     # n! simplices of unit determinant fill a cell, and each of the two ways of splitting counts half.
-    volumes /= (12 if len(shape) == 3 else 4) * abs(displacement.grid.determinant)
-    return _Found(volumes, int(np.count_nonzero(bad_cells)))
+    volumes /= 12 if len(shape) == 3 else 4
+    return _Found(volumes, cells.size)
 
 
 def _edges(displacement: Displacement, rows: slice, scratch: Scratch) -> Edges:
-    """The images of all grid edges of some rows of voxels in mm, mirrored if that makes the grid right-handed."""
-    grid = displacement.grid
-    planes = component_planes(displacement, rows, scratch).reshape(grid.ndim, -1)
-    steps = grid.linear.astype(np.float32)
+    """The images of all grid edges of some rows of voxels, by voxels of the grid: unit vectors where nothing moves."""
+    planes = _planes_in_voxels(displacement, rows, scratch)
     edges = []
-    for axis, stride in enumerate(line_strides(grid.shape)):
+    for axis, stride in enumerate(line_strides(displacement.grid.shape)):
         ends, starts = planes[:, stride:], planes[:, :-stride]
         along = scratch.array(f"edges {axis}", ends.shape)
-        for component in range(grid.ndim):
-            mirrored = component == 0 and grid.determinant < 0
-            first, second = (ends, starts) if not mirrored else (starts, ends)
-            np.subtract(first[component], second[component], out=along[component])
-            if steps[component, axis] != 0:
-                along[component] += -steps[component, axis] if mirrored else steps[component, axis]
+        for end, start, component in zip(ends, starts, along, strict=True):
+            np.subtract(end, start, out=component)
+        along[axis] += 1
         edges.append(along)
     return edges
 
 
-def _simplices(edges: Edges, shape: tuple[int, ...], scratch: Scratch) -> Iterator[tuple[np.ndarray, int]]:
-    """For each kind of simplex its determinants, positive where nothing moves, and the way to its apex.
+def _planes_in_voxels(displacement: Displacement, rows: slice, scratch: Scratch) -> np.ndarray:
+    """The displacement of some rows of voxels by index, each component flattened: (ndim, n) float32 in scratch."""
+    ndim = displacement.grid.ndim
+    planes = component_planes(displacement, rows, scratch).reshape(ndim, -1)
+    factors = displacement.grid.inverse[:-1, :-1].astype(np.float32)
+    if (factors == np.eye(ndim)).all():
+        return planes
+    found, term = scratch.array("planes in voxels", planes.shape), scratch.array("term", planes.shape[1:])
+    for row, component in zip(factors, found, strict=True):
+        first, *others = np.flatnonzero(row)
+        np.multiply(planes[first], row[first], out=component)
+        for other in others:
+            np.add(component, np.multiply(planes[other], row[other], out=term), out=component)
+    return found
 
-    Both by the place of the first corner of a cell; the determinants are in scratch until the next kind.
+
+def _bad_cells(edges: Edges, shape: tuple[int, ...], scratch: Scratch) -> np.ndarray:
+    """The cells with an inverted or flat simplex, by the place of their first corner, ascending."""
+    good = scratch.array("good", (edges[0].shape[1],), bool)
+    good[:] = True
+    for determinants in _simplices(edges, shape, scratch):
+        positive = scratch.array("positive", determinants.shape, bool)
+        # Not the opposite of `<= 0`, where determinants are too large for float32 and have become NaN.
+        good[: determinants.size] &= np.greater(determinants, 0, out=positive)
+    # No cells: the end of each line, and the last line.
+    by_row = good.reshape(-1, *shape[1:])
+    for axis in range(1, len(shape)):
+        np.moveaxis(by_row, axis, 0)[-1] = True
+    return np.flatnonzero(np.logical_not(good, out=good))
+
+
+def _simplices(edges: Edges, shape: tuple[int, ...], scratch: Scratch) -> Iterator[np.ndarray]:
+    """For each kind of simplex its determinants, 1 (central ones: 2) where nothing moves, in scratch until the next.
+
+    By the place of the first corner of a cell.
     """
     strides = line_strides(shape)
     length = edges[0].shape[1] - sum(strides[1:])
@@ -169,8 +194,7 @@ def _simplices(edges: Edges, shape: tuple[int, ...], scratch: Scratch) -> Iterat
     if len(shape) == 2:
         (x, y), (dx, dy) = edges, strides
         for i, j in product((0, 1), repeat=2):
-            pair = _shifted([x, y], [j * dy, i * dx], length)
-            yield determinant(pair, out, scratch), i * dx + j * dy
+            yield determinant(_shifted([x, y], [j * dy, i * dx], length), out, scratch)
         return
     x, y, z = edges
     dx, dy, dz = strides
@@ -179,14 +203,46 @@ def _simplices(edges: Edges, shape: tuple[int, ...], scratch: Scratch) -> Iterat
         cross = _cross(_shifted([x, y], [j * dy, i * dx], length + dz), scratch)
         (last,) = zip(*_shifted([z], [i * dx + j * dy], length), strict=True)
         for k in (0, 1):
-            yield _dot([part[k * dz :][:length] for part in cross], last, out, scratch), i * dx + j * dy + k * dz
-    # The central tetrahedra, from a corner to the three that are two edges away.
+            yield _dot([part[k * dz :][:length] for part in cross], last, out, scratch)
     sums = scratch.array("sums", (3, 3, length + dx))
     for diagonal, first, second, stride in zip(sums, (x, y, z), (y, z, x), (dx, dy, dz), strict=True):
         n = min(first.shape[1], second.shape[1] - stride, diagonal.shape[1])
-        np.add(first[:, :n], second[:, stride:][:, :n], out=diagonal[:, :n])
-    for shifts, apex in (((0, 0, 0), 0), ((dz, dx, dy), dx + dy + dz)):
-        yield determinant(_shifted(list(sums), list(shifts), length), out, scratch), apex
+        for total, one, other in zip(diagonal, first, second, strict=True):
+            np.add(one[:n], other[stride:][:n], out=total[:n])
+    for starts in _CENTRAL:
+        shifts = [i * dx + j * dy + k * dz for i, j, k in starts]
+        yield determinant(_shifted(list(sums), shifts, length), out, scratch)
+
+
+def _simplices_of(
+    cells: np.ndarray, edges: Edges, shape: tuple[int, ...], scratch: Scratch
+) -> Iterator[tuple[np.ndarray, int]]:
+    """For each kind of simplex its determinants in some cells, to the last bit as above, and the way to its apex."""
+    ndim, strides = len(shape), line_strides(shape)
+
+    def way(corner: Corner) -> int:
+        return sum(step * stride for step, stride in zip(corner, strides, strict=True))
+
+    images = {
+        (axis, corner): [component.take(cells + way(corner)) for component in edge]
+        for axis, edge in enumerate(edges)
+        for corner in product((0, 1), repeat=ndim)
+        if corner[axis] == 0
+    }
+    for apex in product((0, 1), repeat=ndim):
+        columns = [images[axis, (*apex[:axis], 0, *apex[axis + 1 :])] for axis in range(ndim)]
+        if ndim == 2:
+            yield determinant(list(zip(*columns, strict=True))), way(apex)
+        else:
+            cross = _cross(list(zip(*columns[:2], strict=True)), scratch)
+            yield _dot(cross, columns[2], np.empty_like(columns[2][0])), way(apex)
+    for starts, apex in zip(_CENTRAL, ((0, 0, 0), (1, 1, 1)), strict=True) if ndim == 3 else ():
+        columns = []
+        for axis, corner in enumerate(starts):
+            middle = (*corner[:axis], 1, *corner[axis + 1 :])
+            pair = images[axis, corner], images[(axis + 1) % 3, middle]
+            columns.append([one + other for one, other in zip(*pair, strict=True)])
+        yield determinant(list(zip(*columns, strict=True))), way(apex)
 
 
 def _shifted(vectors: list[np.ndarray], shifts: list[int], length: int) -> list[list[np.ndarray]]:
@@ -197,7 +253,7 @@ def _shifted(vectors: list[np.ndarray], shifts: list[int], length: int) -> list[
     ]
 
 
-def _cross(matrix: list[list[np.ndarray]], scratch: Scratch) -> np.ndarray:
+def _cross(matrix: Matrix, scratch: Scratch) -> np.ndarray:
     """The cross products of the two columns of 3x2 matrices, (3, n) in scratch."""
     length = matrix[0][0].size
     cross, term = scratch.array("cross", (3, length)), scratch.array("product", (length,))
@@ -208,10 +264,12 @@ def _cross(matrix: list[list[np.ndarray]], scratch: Scratch) -> np.ndarray:
     return cross
 
 
-def _dot(a: Sequence[np.ndarray], b: Sequence[np.ndarray], out: np.ndarray, scratch: Scratch) -> np.ndarray:
+def _dot(
+    a: Sequence[np.ndarray] | np.ndarray, b: Sequence[np.ndarray], out: np.ndarray, scratch: Scratch | None = None
+) -> np.ndarray:
     """`out`, with the products of vectors given by their components."""
     np.multiply(a[0], b[0], out=out)
-    term = scratch.array("product", out.shape)
+    term = np.empty_like(out) if scratch is None else scratch.array("product", out.shape)
     for one, other in zip(a[1:], b[1:], strict=True):
         out += np.multiply(one, other, out=term)
     return out

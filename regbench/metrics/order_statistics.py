@@ -71,7 +71,7 @@ class LowerHalves:
     def add(self, values: np.ndarray, part: np.ndarray, scratch: Scratch) -> None:
         """Counts the values whose upper half is among the chosen ones; arguments as in the first look."""
         halves = _upper_halves(values, scratch)
-        slots = np.take(self._slots, halves, out=scratch.array("slots", halves.shape, np.uint8), mode="clip")
+        slots = np.take(self._slots, halves, out=scratch.array("slots", halves.shape, np.uint8), mode="wrap")
         chosen = np.flatnonzero(slots < len(self._uppers))
         codes = slots[chosen].astype(np.intp)
         codes <<= _HALF

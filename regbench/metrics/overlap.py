@@ -19,7 +19,7 @@ from regbench.alignment import Alignment
 from regbench.displacement import Displacement
 from regbench.label_votes import Votes, map_votes
 from regbench.slabs import Scratch, map_slabs, row_slabs
-from regbench.volume import Labels
+from regbench.volume import Labels, label_counts
 
 # The wide integers that bincount makes of so many labels stay inside the cache of one core.
 _PIECE = 1 << 16
@@ -96,7 +96,7 @@ def overlap_counts(fixed: Labels, moved: Labels, threads: int = 1) -> Overlap:
 
     def count(piece: slice, scratch: Scratch) -> np.ndarray:
         codes = cells.codes(theirs[piece], ours[piece], scratch)
-        return np.bincount(codes, minlength=2 * cells.n)
+        return label_counts(codes, 2 * cells.n)
 
     # Each piece returns two cells per label; larger pieces keep all those together smaller than the maps.
     pieces = row_slabs(ours.shape, max(_PIECE, 16 * cells.n))

@@ -4,9 +4,10 @@ Conventions: J is the physical determinant (`regbench.alignment`), known at the 
 without the outermost layer. Every number exists for the whole interior and for the part of it that lies in the fixed
 foreground; the latter has `foreground` in its name. A number over no voxel is NaN.
 
-J is float32, with rounding errors near 1e-7; logarithms, sums and squares are float64. All metrics share one pass
-through the field, which holds a few rows of J at a time; `jacobian` adds a second one. Sums are taken row by row and
-then over the rows, so that neither slabs nor threads change a bit of them.
+J and its logarithms are float32, with rounding errors near 1e-7, which cancel in means over many voxels; sums and
+squares are float64. All metrics share one pass through the field, which holds a few rows of J at a time and leaves out
+what only metrics need that are not asked for; `jacobian` adds a second one. Sums are taken row by
+row and then over the rows, so that neither slabs nor threads change a bit of them.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ from regbench.metrics.order_statistics import LowerHalves, UpperHalves
 from regbench.slabs import Scratch, map_slabs, row_slabs
 
 _PERCENTS = {"min": 0, "p1": 1, "p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "p99": 99, "max": 100}
+# The metrics that want something of their own.
+_PARTS = ("sdlogj", "sdlogj_l2r", "jacobian")
 
 
 @dataclass(frozen=True)
 class Region:
-    """Number of voxels, of those with J <= 0, mean of J, and the standard deviations of both logarithms."""
+    """Number of voxels, of those with J <= 0, mean of J, and the standard deviations of both logarithms.
+
+    None for what was not asked for.
+    """
 
     n_voxels: int
     n_folded: int
-    mean: float
-    spread: float
-    spread_learn2reg: float
+    mean: float | None
+    spread: float | None
+    spread_learn2reg: float | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def _percent(region: Region) -> float:
 
 def sdlogj(alignment: Alignment) -> dict[str, Any]:
     """Standard deviation of log J over voxels with J > 0, and `clipped`, the number of voxels left out."""
-    found = alignment.once(regularity)
+    found = _shared(alignment, "spread")
     return {
         "mean": found.interior.spread,
         "clipped": found.interior.n_folded,
@@ -79,15 +85,15 @@ def sdlogj_l2r(alignment: Alignment) -> dict[str, Any]:
     """Standard deviation of log clip(J + 3, 1e-9, 1e9), two voxels from each face left out, as Learn2Reg has it.
 
     The official evaluator has J of the displacements in voxels, which is the same where fixed and moving voxels have
-    the same size, and in float64, which makes a difference near 1e-9, even where a quarter of the map folds.
+    the same size, and in float64, which makes a relative difference below 1e-7, even where a quarter of the map folds.
     """
-    found = alignment.once(regularity)
+    found = _shared(alignment, "spread_learn2reg")
     return {"mean": found.interior.spread_learn2reg, "foreground": found.foreground.spread_learn2reg}
 
 
 def jacobian(alignment: Alignment) -> dict[str, Any]:
     """Mean, extremes and percentiles of J; the latter linear between ranks, and exactly those of the float32 values."""
-    found = alignment.once(regularity)
+    found = _shared(alignment, "mean")
     regions = (found.interior, found.foreground)
     ranks = [_neighbouring_ranks(region.n_voxels) for region in regions]
     places = [found.uppers.find(of_region, in_part=part == 1) for part, of_region in enumerate(ranks)]
@@ -105,6 +111,12 @@ def jacobian(alignment: Alignment) -> dict[str, Any]:
         values[prefix + "mean"] = region.mean
         values |= {prefix + name: value for name, value in _percentiles(at_ranks, region.n_voxels).items()}
     return values
+
+
+def _shared(alignment: Alignment, part: str) -> Regularity:
+    """What one pass finds, with some part of it, even if nobody said before that it would be asked for."""
+    found = alignment.once(regularity)
+    return found if getattr(found.interior, part) is not None else alignment.once(whole_regularity)
 
 
 def _neighbouring_ranks(n: int) -> list[int]:
@@ -126,31 +138,42 @@ def _percentiles(at_ranks: list[float], n: int) -> dict[str, float]:
 
 
 def regularity(alignment: Alignment) -> Regularity:
+    """What one pass through the field finds of what is wanted: to be asked for by `alignment.once`."""
+    return _look_through(alignment, frozenset(name for name in _PARTS if alignment.wants(name)))
+
+
+def whole_regularity(alignment: Alignment) -> Regularity:
     """All that one pass through the field finds: to be asked for by `alignment.once`."""
+    return _look_through(alignment, frozenset(_PARTS))
+
+
+def _look_through(alignment: Alignment, wanted: frozenset[str]) -> Regularity:
     uppers = UpperHalves()
 
     def look(rows: slice, scratch: Scratch) -> np.ndarray:
         determinants = jacobian_slab(alignment.displacement, rows, scratch)
         inside = _inside(alignment, rows, scratch)
-        uppers.add(determinants, inside, scratch)
+        if "jacobian" in wanted:
+            uppers.add(determinants, inside, scratch)
         with np.errstate(over="ignore", invalid="ignore"):
-            return _slab_sums(determinants, inside, _rows_of_learn2reg(alignment, rows), scratch)
+            return _slab_sums(determinants, inside, _rows_of_learn2reg(alignment, rows), wanted, scratch)
 
     found = map_slabs(look, row_slabs(_interior(alignment)), alignment.threads)
     sums = np.concatenate([np.zeros((0, 3, 2, 3)), *found]).sum(axis=0)
-    return Regularity(_region(sums[:, 0].tolist()), _region(sums[:, 1].tolist()), uppers)
+    interior, foreground = (_region(sums[:, part].tolist(), wanted) for part in (0, 1))
+    return Regularity(interior, foreground, uppers)
 
 
-def _region(sums: list[list[float]]) -> Region:
+def _region(sums: list[list[float]], wanted: frozenset[str]) -> Region:
     """What number, sum and sum of squares of J, of log J and of the Learn2Reg logarithm say of a region."""
-    of_jacobian, of_log, of_learn2reg = sums
-    n_voxels, total, _ = of_jacobian
+    (n_voxels, total, _), of_log, of_learn2reg = sums
+    mean = total / n_voxels if n_voxels else float("nan")
     return Region(
         n_voxels=int(n_voxels),
         n_folded=int(n_voxels - of_log[0]),
-        mean=total / n_voxels if n_voxels else float("nan"),
-        spread=_deviation(*of_log),
-        spread_learn2reg=_deviation(*of_learn2reg),
+        mean=mean if "jacobian" in wanted else None,
+        spread=_deviation(*of_log) if "sdlogj" in wanted else None,
+        spread_learn2reg=_deviation(*of_learn2reg) if "sdlogj_l2r" in wanted else None,
     )
 
 
@@ -183,20 +206,23 @@ def _rows_of_learn2reg(alignment: Alignment, rows: slice) -> slice:
     return slice(max(1 - rows.start, 0), max(min(last, rows.stop) - rows.start, 0))
 
 
-def _slab_sums(determinants: np.ndarray, inside: np.ndarray, middle: slice, scratch: Scratch) -> np.ndarray:
-    """Number, sum and sum of squares by row, everywhere and inside: (rows, 3, 2, 3).
+def _slab_sums(
+    determinants: np.ndarray, inside: np.ndarray, middle: slice, wanted: frozenset[str], scratch: Scratch
+) -> np.ndarray:
+    """Number, sum and sum of squares by row, everywhere and inside, of what is wanted: (rows, 3, 2, 3).
 
-    Of J, of log J where J > 0, and of the Learn2Reg logarithm in the rows in the middle. Rows one
-    after the other, so that their float64 arrays stay in the cache.
+    Of J (without squares), of log J where J > 0, and of the Learn2Reg logarithm in the rows in the middle. The
+    determinants are lost. Rows one after the other, so that their float64 arrays stay in the cache.
     """
     sums = np.zeros((len(determinants), 3, 2, 3))
-    values = scratch.array("values", determinants.shape[1:], np.float64)
     for row, (of_jacobian, of_log, of_learn2reg) in enumerate(sums):
-        np.copyto(values, determinants[row])
-        of_jacobian[:] = _sums(values, inside[row], scratch)
-        if middle.start <= row < middle.stop:
+        values = determinants[row]
+        of_jacobian[:, 0] = values.size, np.count_nonzero(inside[row])
+        if "jacobian" in wanted:
+            of_jacobian[:] = _sums(values, inside[row], scratch)
+        if "sdlogj_l2r" in wanted and middle.start <= row < middle.stop:
             of_learn2reg[:] = _learn2reg_sums(values, inside[row], scratch)
-        of_log[:] = _log_sums(values, inside[row], scratch)
+        of_log[:] = _log_sums(values, inside[row], "sdlogj" in wanted, scratch)
     return sums
 
 
@@ -204,31 +230,34 @@ def _learn2reg_sums(values: np.ndarray, inside: np.ndarray, scratch: Scratch) ->
     """The sums of log clip(J + 3, 1e-9, 1e9) over a row of J without its outermost voxels."""
     core = (slice(1, -1),) * values.ndim
     # A quarter of it, which moves the logarithms only, to exactly 0 where nothing changes.
-    quarters = np.add(values[core], 3, out=scratch.array("quarters", values[core].shape, np.float64))
+    quarters = np.add(values[core], 3, out=scratch.array("quarters", values[core].shape))
     quarters *= 0.25
     np.clip(quarters, 0.25e-9, 0.25e9, out=quarters)
     return _sums(np.log(quarters, out=quarters), inside[core], scratch)
 
 
-def _log_sums(values: np.ndarray, inside: np.ndarray, scratch: Scratch) -> list[list[float]]:
-    """The sums of log J over a row of J where J > 0; the row is lost."""
+def _log_sums(values: np.ndarray, inside: np.ndarray, squares: bool, scratch: Scratch) -> list[list[float]]:
+    """The sums of log J over a row of J where J > 0, or only the numbers; the row is lost."""
     regular = np.greater(values, 0, out=scratch.array("regular", values.shape, bool))
     n_regular = int(np.count_nonzero(regular))
     if n_regular < values.size:
         # The logarithm 0 adds nothing to sums; numbers leave these voxels out.
         np.copyto(values, 1, where=~regular)
         inside = inside & regular
+    if not squares:
+        return [[n_regular, 0.0, 0.0], [int(np.count_nonzero(inside)), 0.0, 0.0]]
     sums = _sums(np.log(values, out=values), inside, scratch)
     sums[0][0] = n_regular
     return sums
 
 
 def _sums(values: np.ndarray, inside: np.ndarray, scratch: Scratch) -> list[list[float]]:
-    """Number, sum and sum of squares of float64 values, and the same of those inside."""
-    weights = scratch.array("weights", values.shape, np.float64)
-    np.copyto(weights, inside)
-    weights *= values
+    """Number, sum and sum of squares in float64 of values, and the same of those inside."""
+    wide = scratch.array("wide", values.shape, np.float64)
+    np.copyto(wide, values)
+    weighted = np.multiply(wide, inside, out=scratch.array("weighted", values.shape, np.float64))
+    flat, part = wide.reshape(-1), weighted.reshape(-1)
     return [
-        [values.size, values.sum(), np.einsum("i,i->", values.reshape(-1), values.reshape(-1))],
-        [np.count_nonzero(inside), weights.sum(), np.einsum("i,i->", weights.reshape(-1), weights.reshape(-1))],
+        [values.size, flat.sum(), np.einsum("i,i->", flat, flat)],
+        [np.count_nonzero(inside), part.sum(), np.einsum("i,i->", part, flat)],
     ]

@@ -25,7 +25,7 @@ from regbench.errors import MetricDeclined
 from regbench.metrics.surface_elements import element_sizes
 from regbench.metrics.surface_reach import reach_of
 from regbench.metrics.surface_search import DistanceAreas, Layout, distance_areas, surface_of
-from regbench.slabs import Scratch, map_tasks
+from regbench.slabs import Scratch, map_tasks, row_slabs
 from regbench.volume import Labels
 
 # The tolerances of NSD beside the 1 mm of its mean.
@@ -34,6 +34,9 @@ _MORE_TOLERANCES_MM = {"at_0_5_mm": 0.5, "at_2_mm": 2.0, "at_3_mm": 3.0, "at_5_m
 _SPACING_ROUNDING = 1e-5
 # find_objects makes a list up to the largest number; labels beyond this one are numbered anew.
 _LISTED = 1 << 16
+
+# Where no label exceeds this, boxes come from tables of places by label.
+_IN_TABLES = 1 << 10
 
 Box = tuple[slice, ...]
 
@@ -169,7 +172,36 @@ def _boxes(labels: Labels) -> dict[int, Box]:
     from scipy.ndimage import find_objects
 
     array, values = labels.array, labels.values
+    if len(values) and values[-1] < _IN_TABLES:
+        return _boxes_of_runs(array, int(values[-1]) + 1)
     if len(values) and values[-1] > _LISTED:
         array = np.searchsorted(values, array, side="right").astype(np.int32)
         return dict(zip(values.tolist(), find_objects(array, len(values)), strict=True))
     return {number: box for number, box in enumerate(find_objects(array), start=1) if box is not None}
+
+
+def _boxes_of_runs(array: np.ndarray, n: int) -> dict[int, Box]:
+    """The bounding box of each label from 1 to n - 1 that occurs, from the runs of equal labels along the last axis."""
+    seen = [np.zeros((size, n), bool) for size in array.shape]
+    line = array.shape[-1]
+    for rows in row_slabs(array.shape):
+        part = array[rows]
+        new = np.ones(part.shape, bool)
+        np.not_equal(part[..., 1:], part[..., :-1], out=new[..., 1:])
+        starts = np.flatnonzero(new)
+        labels, lines = part.reshape(-1).take(starts), starts // line
+        ends = np.append(starts[1:], part.size) - 1
+        for places in (starts, ends):
+            seen[-1][places - lines * line, labels] = True
+        for axis in range(array.ndim - 2, 0, -1):
+            lines, before = lines // array.shape[axis], lines
+            seen[axis][before - lines * array.shape[axis], labels] = True
+        seen[0][rows][lines, labels] = True
+    firsts = [hit.argmax(axis=0).tolist() for hit in seen]
+    lasts = [(len(hit) - hit[::-1].argmax(axis=0)).tolist() for hit in seen]
+    occurring = np.flatnonzero(np.any(seen[0], axis=0))
+    return {
+        label: tuple(slice(first[label], last[label]) for first, last in zip(firsts, lasts, strict=True))
+        for label in occurring.tolist()
+        if label > 0
+    }

@@ -12,8 +12,8 @@ import numpy as np
 
 from regbench.alignment import Alignment
 from regbench.displacement import Displacement
-from regbench.slabs import Scratch, map_slabs, row_slabs
-from regbench.warp import Places, clip_to_grid, linear_samples
+from regbench.slabs import Scratch, boxes_around, map_slabs, map_tasks, row_slabs
+from regbench.warp import Box, Places, clip_to_grid, write_linear
 
 # Points of a slab need several float64 arrays each.
 _SLAB_POINTS = 1 << 16
@@ -28,12 +28,11 @@ def epe_mm(alignment: Alignment) -> dict[str, Any]:
     assert truth is not None
     foreground = alignment.foreground
     found, known = alignment.displacement.vectors_mm, truth.vectors_mm
-    ndim = found.shape[-1]
 
     def errors(rows: slice, scratch: Scratch) -> np.ndarray:
         places = np.flatnonzero(foreground[rows])
-        difference = _taken(found[rows], places, scratch.array("found", (places.size, ndim)))
-        difference -= _taken(known[rows], places, scratch.array("known", (places.size, ndim)))
+        difference = _taken(found[rows], places, scratch)
+        difference -= _taken(known[rows], places, scratch, "known")
         return _lengths(difference)
 
     distances = np.concatenate(map_slabs(errors, row_slabs(foreground.shape), alignment.threads))
@@ -53,11 +52,10 @@ def ice_mm(alignment: Alignment) -> dict[str, Any]:
     assert inverse is not None
     foreground = alignment.foreground
 
-    def errors(rows: slice, scratch: Scratch) -> np.ndarray:
-        return _return_distances(alignment.displacement, inverse, rows, np.flatnonzero(foreground[rows]), scratch)
+    def errors(box: Box, scratch: Scratch) -> np.ndarray:
+        return _return_distances(alignment, inverse, box, scratch)
 
-    slabs = row_slabs(foreground.shape, _SLAB_POINTS)
-    distances = np.concatenate(map_slabs(errors, slabs, alignment.threads))
+    distances = np.concatenate(map_tasks(errors, boxes_around(foreground, 0, _SLAB_POINTS), alignment.threads))
     counts = {"voxels": int(distances.size), "n_outside": int(np.count_nonzero(foreground)) - int(distances.size)}
     if distances.size == 0:
         return dict.fromkeys(("mean", "p95", "max"), float("nan")) | counts
@@ -66,32 +64,39 @@ def ice_mm(alignment: Alignment) -> dict[str, Any]:
     return {"mean": mean, "p95": p95, "max": largest} | counts
 
 
-def _return_distances(
-    there: Displacement, back: Displacement, rows: slice, places: np.ndarray, scratch: Scratch
-) -> np.ndarray:
-    """|u(x) + v(x + u(x))| in mm for voxels at flat `places` of some rows, those that v says nothing of left out."""
-    ndim = there.grid.ndim
-    vectors = _taken(there.vectors_mm[rows], places, scratch.array("there", (places.size, ndim)))
-    reached = scratch.array("reached", (ndim, places.size), np.float64)
-    for axis, coordinate in enumerate(Places.displaced(back.grid, there).coordinates(rows, scratch)):
-        np.take(coordinate.reshape(-1), places, out=reached[axis], mode="clip")
-    inside = clip_to_grid(list(reached), back.grid.shape, scratch)
+def _return_distances(alignment: Alignment, back: Displacement, box: Box, scratch: Scratch) -> np.ndarray:
+    """|u(x) + v(x + u(x))| in mm for voxels of the foreground in a box, those that v says nothing of left out."""
+    there, foreground = alignment.displacement, alignment.foreground
+    places = np.flatnonzero(foreground[box])
+    reached = [scratch.array(f"reached {axis}", places.shape, np.float64) for axis in range(there.grid.ndim)]
+    coordinates = Places.displaced(back.grid, there).coordinates(box, scratch)
+    for coordinate, found in zip(coordinates, reached, strict=True):
+        np.take(coordinate.reshape(-1), places, out=found, mode="wrap")
+    inside = clip_to_grid(reached, back.grid.shape, scratch)
+    in_rows = np.flatnonzero(foreground[box[0]])
     if not inside.all():
-        vectors, reached = vectors[inside], reached[:, inside]
-    vectors += linear_samples(back.vectors_mm, reached.T, scratch)
-    return _lengths(vectors)
+        in_rows, reached = in_rows[inside], [coordinate[inside] for coordinate in reached]
+    gap = scratch.array("gap", (there.grid.ndim, in_rows.size))
+    write_linear(back.vectors_mm, reached, gap, scratch)
+    gap += _taken(there.vectors_mm[box[0]], in_rows, scratch)
+    return _lengths(gap)
 
 
-def _taken(vectors: np.ndarray, places: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """The vectors (n, ndim) at flat places of a field (..., ndim)."""
-    # With a mode other than "raise" numpy writes into `out` without a copy in between.
-    return np.take(vectors.reshape(-1, vectors.shape[-1]), places, axis=0, out=out, mode="clip")
+def _taken(vectors: np.ndarray, places: np.ndarray, scratch: Scratch, name: str = "taken") -> np.ndarray:
+    """The vectors (ndim, n) at flat places of a field (..., ndim), in scratch."""
+    ndim = vectors.shape[-1]
+    out = scratch.array(name, (ndim, places.size))
+    at = np.multiply(places, ndim, out=scratch.array("places", places.shape, np.intp))
+    for component, values in enumerate(out):
+        # All places exist; other modes than "wrap" cost more here, or write into a copy first.
+        np.take(vectors.reshape(-1)[component:], at, out=values, mode="wrap")
+    return out
 
 
 def _lengths(vectors: np.ndarray) -> np.ndarray:
-    """The length of each vector, (n, ndim) float32 -> (n,) float32; the vectors are overwritten."""
+    """The length of each vector, (ndim, n) float32 -> (n,) float32; the vectors are overwritten."""
     np.square(vectors, out=vectors)
-    lengths = vectors[:, 0] + vectors[:, 1]
-    for axis in range(2, vectors.shape[1]):
-        lengths += vectors[:, axis]
+    lengths = vectors[0] + vectors[1]
+    for component in vectors[2:]:
+        lengths += component
     return np.sqrt(lengths, out=lengths)
