@@ -155,13 +155,14 @@ def test_every_parameter_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> 
     method = Greedy("none", "wncc", 3, (7, 5), (2.0, 0.5), "mm", True, True, seed=6)
     words, images = calls_of(monkeypatch, method, masked)
     assert after(words, "-m", 2) == ["WNCC", "3x3"] and after(words, "-n") == ["7x5"]
-    assert after(words, "-s", 2) == ["2mm", "0.5mm"] and after(words, "-threads") == ["3"]
+    assert after(words, "-s", 2) == ["2mm", "0.5mm"] and after(words, "-threads") == ["1"]
     assert after(words, "-seed") == ["7"] and after(words, "-wp") == ["0"]
     assert "-sv" in words and after(words, "-oinv") == ["V"] and after(words, "-mm") == ["MM"]
     assert after(words, "-gm") == ["GM"] and {"F", "M", "GM", "MM", "W", "V"} <= set(images)
     assert images["engine"] == "GreedyFloat2D"
     words, _ = calls_of(monkeypatch, replace(method, metric="mi", stationary_velocity=False), pair)
     assert after(words, "-m", 2) == ["MI", "-n"] and "-sv" not in words and "-mm" not in words
+    assert after(words, "-threads") == ["3"]
 
 
 def test_the_published_call_is_that_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from oblique_grids import random_field, rotation
 import regbench.slabs
 from regbench.alignment import Alignment
 from regbench.displacement import Displacement
+from regbench.metrics.evaluate import evaluate
 from regbench.metrics.nondiffeomorphic import ndv_percent
 from regbench.metrics.order_statistics import LowerHalves, UpperHalves
 from regbench.metrics.regularity import fold_percent, jacobian, regularity, sdlogj, sdlogj_l2r
@@ -220,7 +221,7 @@ def test_slabs_and_threads_change_no_bit(shape: tuple[int, ...], monkeypatch: py
 
 
 def test_the_pass_holds_no_array_of_the_size_of_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = Grid.from_spacing((200, 64, 64))
+    grid = Grid.from_spacing((320, 64, 64))
     alignment = alignment_of(Displacement(np.zeros((*grid.shape, 3), np.float32), grid))
     assert alignment.foreground.all()
     monkeypatch.setattr(regbench.slabs.row_slabs, "__defaults__", (1,))
@@ -257,3 +258,27 @@ def test_the_learn2reg_spread_depends_on_voxels_only() -> None:
     plain = Grid.from_spacing(vectors.shape[:-1])
     found, expected = (sdlogj_l2r(alignment_of(Displacement.from_voxels(vectors, g, g)))["mean"] for g in (grid, plain))
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_percentiles_that_were_guessed_wrong_are_found_by_a_second_look(wide: bool) -> None:
+    """A field whose rows differ: none of those that the guess rests on tells of the others; or all have one value."""
+    rng = np.random.default_rng(0)
+    grid = Grid.from_spacing((90, 12, 12))
+    size = np.where(np.arange(90) % 5 == 0, 0.0, 0.6) if wide else np.zeros(90)
+    vectors = rng.normal(0, 1, (*grid.shape, 3)) * size[:, None, None, None]
+    alignment = alignment_of(Displacement(vectors, grid), rng.random(grid.shape) < 0.4)
+    values = alignment.jacobian.astype(float)
+    inside = alignment.foreground[1:-1, 1:-1, 1:-1]
+    found = jacobian(alignment)
+    for name, percent in PERCENTS.items():
+        assert found[name] == pytest.approx(np.percentile(values, percent), rel=1e-12)
+        assert found[f"foreground_{name}"] == pytest.approx(np.percentile(values[inside], percent), rel=1e-12)
+
+
+def test_what_was_not_announced_is_found_too() -> None:
+    """Shared passes leave out what nobody said that they want; asked for later it is the same."""
+    displacement = random_field(np.random.default_rng(0), Grid.from_spacing((9, 8, 7)), 0.8)
+    one, whole = alignment_of(displacement), alignment_of(displacement)
+    evaluate(one, ["fold_percent"])
+    assert _all(one) == _all(whole)

@@ -330,3 +330,18 @@ def test_sheared_grids_are_declined_with_a_reason() -> None:
             metric(alignment)
     for found in evaluate(alignment, ["hd95_mm", "assd_mm", "nsd"]).values():
         assert isinstance(found, dict) and "right angles" in found["reason"] and np.isnan(found["mean"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seeds, st.sampled_from([(6, 7, 8), (5, 9), (1, 4, 4), (4, 4, 1), (3, 1)]), st.sampled_from([1, 900, 5000, 70000])
+)
+def test_bounding_boxes_are_those_of_the_voxels_of_each_label(seed: int, shape: tuple[int, ...], step: int) -> None:
+    """By tables of runs, by scipy, and by scipy on labels numbered anew, whichever the largest label asks for."""
+    array = np.random.default_rng(seed).integers(0, 5, shape) * step
+    found = surface_distance._boxes(Labels(array, Grid.from_spacing(shape)))
+    places = {label: np.argwhere(array == label) for label in np.unique(array).tolist() if label}
+    assert found == {
+        label: tuple(slice(a, b + 1) for a, b in zip(at.min(axis=0).tolist(), at.max(axis=0).tolist(), strict=True))
+        for label, at in places.items()
+    }

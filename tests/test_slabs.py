@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import binary_dilation
 
-from regbench.slabs import Scratch, map_slabs, map_tasks, row_slabs
+from regbench.slabs import Scratch, boxes_around, map_slabs, map_tasks, row_slabs
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=3), st.integers(1, 500))
@@ -71,3 +72,25 @@ def test_an_error_in_a_task_is_raised(threads: int) -> None:
 
     with pytest.raises(ValueError, match="task 3"):
         map_tasks(work, list(range(5)), threads)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(9, 12), (7, 8, 9), (1, 5, 6), (20, 3, 4)]), st.integers(0, 3))
+def test_boxes_around_a_region_hold_all_that_is_near_and_do_not_overlap(
+    seed: int, shape: tuple[int, ...], margin: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    region = rng.random(shape) < rng.choice([0, 0.01, 0.3])
+    covered = np.zeros(shape, int)
+    for box in boxes_around(region, margin, int(rng.integers(1, 100))):
+        covered[box] += 1
+    near = binary_dilation(region, np.ones((2 * margin + 1,) * len(shape)))
+    assert covered.max() <= 1
+    assert covered[near].all()
+    rows = near.any(axis=tuple(range(1, len(shape))))
+    assert (covered.any(axis=tuple(range(1, len(shape)))) == rows).all()
+
+
+def test_scratch_that_grows_step_by_step_takes_fresh_memory_a_few_times() -> None:
+    scratch = Scratch()
+    places = {scratch.array("a", (size,)).__array_interface__["data"][0] for size in range(100, 1000)}
+    assert len(places) < 10

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oblique_grids import oblique_grid
 
 from regbench.errors import DatasetError
-from regbench.volume import Grid, Image, Labels, Landmarks
+from regbench.volume import Grid, Image, Labels, Landmarks, label_counts
 
 GRID = Grid.from_spacing((4, 5, 6), (1.0, 2.0, 3.0))
 
@@ -143,3 +143,10 @@ def test_labels_take_the_smallest_type_and_list_their_values(top: int, dtype: ty
 def test_landmarks_are_checked(points: np.ndarray) -> None:
     with pytest.raises(DatasetError, match="landmarks"):
         Landmarks(points)
+
+
+@pytest.mark.parametrize("longest", [1, 2, 50])
+def test_labels_are_counted_in_long_and_in_short_runs(longest: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(0, 9, 500), rng.integers(1, longest + 1, 500)).astype(np.uint8)
+    np.testing.assert_array_equal(label_counts(labels, 12), np.bincount(labels, minlength=12))

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 
 from regbench.displacement import Displacement
 from regbench.volume import Grid, Image, Labels
-from regbench.warp import linear_samples, resample, sample_at, sample_displacement, warp
+from regbench.warp import linear_samples, resample, sample_at, sample_displacement, warp, warp_within
 
 seeds = st.integers(0, 2**32 - 1)
 dimensions = st.sampled_from((2, 3))
@@ -207,3 +207,19 @@ def test_trailing_axes_are_kept() -> None:
     field = np.random.default_rng(0).random((4, 5, 2, 3))
     found = linear_samples(field, np.array([[1.25, 3.0]]))
     np.testing.assert_allclose(found[0], 0.75 * field[1, 3] + 0.25 * field[2, 3])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds, dimensions)
+def test_within_boxes_the_image_is_the_warped_one_to_the_last_bit(seed: int, ndim: int) -> None:
+    rng, grid = _random_grid(seed, ndim)
+    image = random_image(rng, grid)
+    displacement = Displacement(rng.normal(0, 2, (*grid.shape, ndim)), grid)
+    middle = grid.shape[0] // 2
+    rest = tuple(slice(1, n - 1) for n in grid.shape[1:])
+    boxes = [(slice(0, middle), *rest), (slice(middle, middle + 1), *(slice(0, n) for n in grid.shape[1:]))]
+    whole, expected = warp(image, displacement).array, np.zeros(grid.shape, np.float32)
+    for box in boxes:
+        expected[box] = whole[box]
+    for threads in (1, 2):
+        np.testing.assert_array_equal(warp_within(image, displacement, boxes, threads), expected)

@@ -31,6 +31,8 @@ _MOST_CELLS, _FEWEST_CELLS = 8192, 256
 # Counts by cell and label; so many labels that they would not fit into the cache get fewer cells.
 _MOST_COUNTS = 1 << 19
 _SAMPLE = 1 << 16
+# Voxels to count at once: every time the table is gone through as a whole.
+_COUNTED_AT_ONCE = 1 << 19
 # Label maps whose numbers end below this use them as columns as they are.
 _FEW = 64
 # Label numbers up to this are turned into columns by a table.
@@ -62,7 +64,9 @@ def binned_counts(
     regions = [_Region.of(voxels, counts, binning) for binning in binnings]
     listed = _Listed.of(voxels, np.any([region.mixed for region in regions], axis=0), threads)
     # The rest of a cell has one intensity or lies in one bin: with running sums a bin is one difference.
-    np.subtract.at(counts, (listed.cells[listed.which], listed.columns), 1)
+    counts -= np.bincount(listed.cells[listed.which] * len(columns) + listed.columns, minlength=counts.size).reshape(
+        counts.shape
+    )
     rest = np.zeros((cells.count + 1, len(columns)), np.int64)
     np.cumsum(counts, axis=0, out=rest[1:])
     return [_table(region, rest, listed, cells) for region in regions]
@@ -149,13 +153,14 @@ class _Voxels:
     def parts(self, threads: int) -> list[slice]:
         """One stretch of voxels per thread."""
         step = max(-(-self.intensities.size // max(threads, 1)), 1)
-        return [slice(start, start + step) for start in range(0, self.intensities.size, step)]
+        n = self.intensities.size
+        return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
-    def slabs(self, part: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Intensities and labels of a stretch, bit by bit."""
-        intensities, labels = self.intensities[part], self.labels[part]
-        for rows in row_slabs(intensities.shape):
-            yield intensities[rows], labels[rows]
+    def slabs(self, part: slice, *others: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """Intensities and labels of a stretch, and other arrays of its length, bit by bit."""
+        arrays = (self.intensities[part], self.labels[part], *others)
+        for rows in row_slabs(arrays[0].shape):
+            yield tuple(array[rows] for array in arrays)
 
 
 def _cell_counts(voxels: _Voxels, threads: int) -> np.ndarray:
@@ -164,15 +169,17 @@ def _cell_counts(voxels: _Voxels, threads: int) -> np.ndarray:
 
     def work(part: slice, scratch: Scratch) -> np.ndarray:
         total = np.zeros(shape[0] * shape[1], np.int64)
-        for intensities, labels in voxels.slabs(part):
-            # Whole numbers in float32 are quicker than integers; in float64 where float32 would not hold them.
-            kind = np.float32 if total.size < 1 << 24 else np.float64
-            cells = voxels.cells.scaled(intensities, scratch.array("cells", intensities.shape))
-            np.trunc(cells, out=cells)
-            codes = np.multiply(cells, shape[1], out=scratch.array("codes", intensities.shape, kind), dtype=kind)
-            codes += voxels.columns.of(labels)
-            indices = scratch.array("indices", intensities.shape, np.intp)
-            indices[...] = codes
+        for rows in row_slabs((part.stop - part.start,), _COUNTED_AT_ONCE):
+            whole = slice(part.start + rows.start, part.start + rows.stop)
+            indices = scratch.array("indices", (rows.stop - rows.start,), np.intp)
+            for intensities, labels, at in voxels.slabs(whole, indices):
+                # Whole numbers in float32 are quicker than integers; in float64 where float32 would not hold them.
+                kind = np.float32 if total.size < 1 << 24 else np.float64
+                cells = voxels.cells.scaled(intensities, scratch.array("cells", intensities.shape))
+                np.trunc(cells, out=cells)
+                codes = np.multiply(cells, shape[1], out=scratch.array("codes", intensities.shape, kind), dtype=kind)
+                codes += voxels.columns.of(labels)
+                at[...] = codes
             total += np.bincount(indices, minlength=total.size)
         return total
 
@@ -249,7 +256,7 @@ class _Listed:
     @classmethod
     def of(cls, voxels: _Voxels, mixed: np.ndarray, threads: int) -> _Listed:
         def work(part: slice, scratch: Scratch) -> list[tuple[np.ndarray, np.ndarray]]:
-            return [_untypical(voxels, mixed, *slab, scratch) for slab in voxels.slabs(part)]
+            return [_untypical(voxels, mixed, (values, labels), scratch) for values, labels in voxels.slabs(part)]
 
         found = [slab for part in map_tasks(work, voxels.parts(threads), threads) for slab in part]
         intensities, columns = (np.concatenate(side) for side in zip(*found, strict=True))
@@ -262,9 +269,10 @@ class _Listed:
 
 
 def _untypical(
-    voxels: _Voxels, mixed: np.ndarray, intensities: np.ndarray, labels: np.ndarray, scratch: Scratch
+    voxels: _Voxels, mixed: np.ndarray, slab: tuple[np.ndarray, np.ndarray], scratch: Scratch
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Intensities and columns of the voxels to list."""
+    """Intensities and columns of the voxels to list among those of a slab, given by intensities and labels."""
+    intensities, labels = slab
     cells = scratch.array("indices", intensities.shape, np.intp)
     cells[...] = voxels.cells.scaled(intensities, scratch.array("cells", intensities.shape))
     hit = np.take(mixed, cells, out=scratch.array("hit", cells.shape, bool), mode="wrap")

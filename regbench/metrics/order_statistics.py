@@ -4,6 +4,8 @@ The bits of a float32, read as an integer, grow with its size. A first look at a
 these integers; so it is known which upper half a rank lies in, and how many values lie before that. A second look
 counts the lower halves behind the few upper ones that are asked for. Both tables are small whatever the values are.
 Each value may also belong to a part of all values, which is counted beside them.
+
+Where upper halves can be guessed, the values behind them are kept in the first look, and the second one is at these.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ import numpy as np
 from regbench.slabs import Scratch
 
 _HALF = 16
-_N_HALVES = 1 << _HALF
+N_HALVES = 1 << _HALF
 _NEGATIVE = 1 << (_HALF - 1)
 # All upper halves from minus infinity upwards: those with the bit of the sign, which come the larger the lower.
-_UPWARDS = np.concatenate([np.arange(_N_HALVES - 1, _NEGATIVE - 1, -1), np.arange(_NEGATIVE)])
+_UPWARDS = np.concatenate([np.arange(N_HALVES - 1, _NEGATIVE - 1, -1), np.arange(_NEGATIVE)])
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class UpperHalves:
     """How often each upper half occurs, and how often in the part: what the first look finds."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros((_N_HALVES, 2), np.int64)
+        self._counts = np.zeros((N_HALVES, 2), np.int64)
         self._lock = Lock()
 
     def add(self, values: np.ndarray, part: np.ndarray, scratch: Scratch) -> None:
@@ -57,15 +59,55 @@ class UpperHalves:
         starts = np.concatenate([[0], ends])[places]
         return [Rank(int(_UPWARDS[k]), rank - int(n)) for k, rank, n in zip(places, ranks, starts, strict=True)]
 
+    def between(self, low: int, high: int, in_part: bool) -> np.ndarray:
+        """The upper halves from that of a rank to that of a higher one; all below rank 0, and all above the last."""
+        counts = _of_part(self._counts, in_part)[_UPWARDS]
+        ends = np.cumsum(counts)
+        first, last = np.searchsorted(ends, [low, high], side="right")
+        return _UPWARDS[first if low > 0 else 0 : last + 1 if high < ends[-1] - 1 else N_HALVES]
+
+
+class Kept:
+    """The values that have some of the upper halves (bool), from a first look; nothing if they are more than `most`."""
+
+    def __init__(self, uppers: np.ndarray, most: int) -> None:
+        self._guessed = uppers
+        self._room = most
+        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
+        self._lock = Lock()
+
+    def add(self, values: np.ndarray, part: np.ndarray, scratch: Scratch) -> None:
+        """Keeps the values that were guessed to matter; arguments as in the first look."""
+        if self._room < 0:
+            return
+        halves = _upper_halves(values, scratch)
+        hit = np.take(self._guessed, halves, out=scratch.array("hit", halves.shape, bool), mode="wrap")
+        places = np.flatnonzero(hit)
+        block = values.reshape(-1).take(places), part.reshape(-1).take(places)
+        with self._lock:
+            self._room -= places.size
+            self._blocks.append(block)
+            if self._room < 0:
+                self._blocks.clear()
+
+    def lowers(self, uppers: Sequence[int]) -> LowerHalves | None:
+        """The second look at all values with these upper halves, or None if not all of them were kept."""
+        if self._room < 0 or not self._guessed[list(uppers)].all():
+            return None
+        found, scratch = LowerHalves(uppers), Scratch()
+        for values, part in self._blocks:
+            found.add(values, part, scratch)
+        return found
+
 
 class LowerHalves:
     """How often each lower half occurs behind chosen upper ones: what the second look finds."""
 
     def __init__(self, uppers: Sequence[int]) -> None:
         self._uppers = sorted(set(uppers))
-        self._slots = np.full(_N_HALVES, len(self._uppers), np.uint8)
+        self._slots = np.full(N_HALVES, len(self._uppers), np.uint8)
         self._slots[self._uppers] = np.arange(len(self._uppers))
-        self._counts = np.zeros((len(self._uppers), _N_HALVES, 2), np.int32)
+        self._counts = np.zeros((len(self._uppers), N_HALVES, 2), np.int32)
         self._lock = Lock()
 
     def add(self, values: np.ndarray, part: np.ndarray, scratch: Scratch) -> None:
@@ -75,7 +117,7 @@ class LowerHalves:
         chosen = np.flatnonzero(slots < len(self._uppers))
         codes = slots[chosen].astype(np.intp)
         codes <<= _HALF
-        codes |= values.reshape(-1)[chosen].view(np.uint32) & np.uint32(_N_HALVES - 1)
+        codes |= values.reshape(-1)[chosen].view(np.uint32) & np.uint32(N_HALVES - 1)
         codes <<= 1
         codes |= part.reshape(-1)[chosen]
         with self._lock:
@@ -85,7 +127,7 @@ class LowerHalves:
         """The value of a rank, exactly."""
         counts = _of_part(self._counts[self._uppers.index(rank.upper)], in_part)
         if rank.upper >= _NEGATIVE:
-            lower = _N_HALVES - 1 - np.searchsorted(np.cumsum(counts[::-1]), rank.within, side="right")
+            lower = N_HALVES - 1 - np.searchsorted(np.cumsum(counts[::-1]), rank.within, side="right")
         else:
             lower = np.searchsorted(np.cumsum(counts), rank.within, side="right")
         return float(np.array((rank.upper << _HALF) | int(lower), np.uint32).view(np.float32))

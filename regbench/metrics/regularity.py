@@ -6,25 +6,30 @@ foreground; the latter has `foreground` in its name. A number over no voxel is N
 
 J and its logarithms are float32, with rounding errors near 1e-7, which cancel in means over many voxels; sums and
 squares are float64. All metrics share one pass through the field, which holds a few rows of J at a time and leaves out
-what only metrics need that are not asked for; `jacobian` adds a second one. Sums are taken row by
-row and then over the rows, so that neither slabs nor threads change a bit of them.
+what only metrics need that are not asked for; `jacobian` adds a second one where its percentiles were guessed wrong.
+Sums are taken row by row and then over the rows, so that neither slabs nor threads change a bit of them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import prod, sqrt
 from typing import Any
 
 import numpy as np
 
 from regbench.alignment import Alignment, jacobian_slab
-from regbench.metrics.order_statistics import LowerHalves, UpperHalves
+from regbench.metrics.order_statistics import N_HALVES, Kept, LowerHalves, UpperHalves
 from regbench.slabs import Scratch, map_slabs, row_slabs
 
 _PERCENTS = {"min": 0, "p1": 1, "p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "p99": 99, "max": 100}
 # The metrics that want something of their own.
 _PARTS = ("sdlogj", "sdlogj_l2r", "jacobian")
+# From so many rows percentiles are guessed, with room for errors of the median by so many percent of the voxels.
+_SAMPLED_ROWS = 16
+_ROOM_PERCENT = 1.0
+# No more than this share of the values of J is kept.
+_MOST_KEPT = 0.25
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,12 @@ class Region:
 
 @dataclass(frozen=True)
 class Regularity:
-    """What one pass through the field finds; `uppers` is the first look at the values of J."""
+    """What one pass through the field finds; `uppers` is the first look at the values of J, `kept` some of them."""
 
     interior: Region
     foreground: Region
     uppers: UpperHalves
+    kept: Kept
 
 
 def fold_percent(alignment: Alignment) -> dict[str, Any]:
@@ -97,13 +103,8 @@ def jacobian(alignment: Alignment) -> dict[str, Any]:
     regions = (found.interior, found.foreground)
     ranks = [_neighbouring_ranks(region.n_voxels) for region in regions]
     places = [found.uppers.find(of_region, in_part=part == 1) for part, of_region in enumerate(ranks)]
-    lowers = LowerHalves([place.upper for of_region in places for place in of_region])
-
-    def look(rows: slice, scratch: Scratch) -> None:
-        determinants = jacobian_slab(alignment.displacement, rows, scratch)
-        lowers.add(determinants, _inside(alignment, rows, scratch), scratch)
-
-    map_slabs(look, row_slabs(_interior(alignment)), alignment.threads)
+    uppers = [place.upper for of_region in places for place in of_region]
+    lowers = found.kept.lowers(uppers) or _second_look(alignment, uppers)
     values: dict[str, Any] = {}
     for part, region in enumerate(regions):
         at_ranks = [lowers.value(place, in_part=part == 1) for place in places[part]]
@@ -117,6 +118,36 @@ def _shared(alignment: Alignment, part: str) -> Regularity:
     """What one pass finds, with some part of it, even if nobody said before that it would be asked for."""
     found = alignment.once(regularity)
     return found if getattr(found.interior, part) is not None else alignment.once(whole_regularity)
+
+
+def _second_look(alignment: Alignment, uppers: list[int]) -> LowerHalves:
+    """The lower halves of all J behind some upper ones."""
+    lowers = LowerHalves(uppers)
+
+    def look(rows: slice, scratch: Scratch) -> None:
+        determinants = jacobian_slab(alignment.displacement, rows, scratch)
+        lowers.add(determinants, _inside(alignment, rows, scratch), scratch)
+
+    map_slabs(look, row_slabs(_interior(alignment)), alignment.threads)
+    return lowers
+
+
+def _guess(alignment: Alignment) -> np.ndarray:
+    """Which upper halves percentiles of J probably have, by some rows of the interior, bool (N_HALVES,)."""
+    n_rows = _interior(alignment)[0]
+    sample, scratch, sizes = UpperHalves(), Scratch(), np.zeros(2, np.intp)
+    for row in range(n_rows // (2 * _SAMPLED_ROWS), n_rows, max(n_rows // _SAMPLED_ROWS, 1)):
+        rows = slice(row, row + 1)
+        inside = _inside(alignment, rows, scratch)
+        sample.add(jacobian_slab(alignment.displacement, rows, scratch), inside, scratch)
+        sizes += np.array([inside.size, np.count_nonzero(inside)])
+    guessed = np.zeros(N_HALVES, bool)
+    for part, size in enumerate(sizes.tolist()):
+        for percent in _PERCENTS.values() if size else ():
+            room = _ROOM_PERCENT * (percent * (100 - percent)) ** 0.5 / 50
+            low, high = (min(max(int(size * end / 100), 0), size - 1) for end in (percent - room, percent + room))
+            guessed[sample.between(low, high, in_part=part == 1)] = True
+    return guessed
 
 
 def _neighbouring_ranks(n: int) -> list[int]:
@@ -148,20 +179,22 @@ def whole_regularity(alignment: Alignment) -> Regularity:
 
 
 def _look_through(alignment: Alignment, wanted: frozenset[str]) -> Regularity:
-    uppers = UpperHalves()
+    guessed = _guess(alignment) if "jacobian" in wanted else np.zeros(N_HALVES, bool)
+    uppers, kept = UpperHalves(), Kept(guessed, int(_MOST_KEPT * prod(_interior(alignment))))
 
     def look(rows: slice, scratch: Scratch) -> np.ndarray:
         determinants = jacobian_slab(alignment.displacement, rows, scratch)
         inside = _inside(alignment, rows, scratch)
         if "jacobian" in wanted:
             uppers.add(determinants, inside, scratch)
+            kept.add(determinants, inside, scratch)
         with np.errstate(over="ignore", invalid="ignore"):
             return _slab_sums(determinants, inside, _rows_of_learn2reg(alignment, rows), wanted, scratch)
 
     found = map_slabs(look, row_slabs(_interior(alignment)), alignment.threads)
     sums = np.concatenate([np.zeros((0, 3, 2, 3)), *found]).sum(axis=0)
     interior, foreground = (_region(sums[:, part].tolist(), wanted) for part in (0, 1))
-    return Regularity(interior, foreground, uppers)
+    return Regularity(interior, foreground, uppers, kept)
 
 
 def _region(sums: list[list[float]], wanted: frozenset[str]) -> Region:
