@@ -86,8 +86,8 @@ def test_boxes_around_a_region_hold_all_that_is_near_and_do_not_overlap(
     near = binary_dilation(region, np.ones((2 * margin + 1,) * len(shape)))
     assert covered.max() <= 1
     assert covered[near].all()
-    rows = near.any(axis=tuple(range(1, len(shape))))
-    assert (covered.any(axis=tuple(range(1, len(shape)))) == rows).all()
+    rows, in_boxes = (np.flatnonzero(part.any(axis=tuple(range(1, len(shape))))) for part in (near, covered))
+    assert rows[[0, -1]].tolist() == in_boxes[[0, -1]].tolist() if rows.size else in_boxes.size == 0
 
 
 def test_scratch_that_grows_step_by_step_takes_fresh_memory_a_few_times() -> None:
