@@ -18,6 +18,7 @@ per worker.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -69,7 +70,7 @@ class Convention:
 
 
 @dataclass(frozen=True)
-class ReleasedNetwork:
+class ReleasedNetwork(ABC):
     """The shared part of all released networks; not a method of its own.
 
     `device: cuda` runs it on a GPU, where `precision` may be fp16 or bf16. `weights`: the path of a file of your own in
@@ -90,21 +91,21 @@ class ReleasedNetwork:
 
     @property
     def convention(self) -> Convention:
-        """What the network was made for, under the parameters of this method."""
-        raise NotImplementedError
+        """What the network was made for, under the parameters of this method; MethodError if it wants no images."""
+        raise MethodError(f"{self.released_as} is not fed with images on a grid of its own")
 
     @property
+    @abstractmethod
     def released_as(self) -> str:
         """The name of the network's weights in `regbench.methods.weights_table`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_network(self) -> nn.Module:
         """The module, its weights of no meaning yet; imports torch.
 
         It takes fixed and moving image, (1, 1, *shape), and gives the displacement in voxels, channel i along array
         axis i, whatever units, order of channels and order of arguments its authors have.
         """
-        raise NotImplementedError
 
     def load_weights(self, network: nn.Module, path: Path) -> None:
         """Fills the module from a released file; anything that does not fit raises."""
