@@ -7,6 +7,10 @@ Three settings are not left to the engine's defaults: the seed, because seed 0 m
 run; the precision of the warp, which is rounded to a tenth of a voxel otherwise; and the unit of the smoothing,
 which is a matter of voxels: the same number of mm on a coarser grid is too little.
 
+For local correlation, which no linear change of intensities alters, the engine gets intensities from 0 to 1. It sums
+squares in single precision; with intensities in the thousands their rounding swamps the variance of the windows, and
+2-D slices came out at Dice .42 instead of .49.
+
 Source: Yushkevich et al., Alzheimer's & Dementia 12 (2016) P126-P127; github.com/pyushkevich/greedy.
 """
 
@@ -28,7 +32,7 @@ from regbench.files.itk import displacement_from_sitk, to_sitk
 from regbench.methods.demands import demand_content, demand_right_angles, demand_voxels
 from regbench.methods.linear import Affine, Moments
 from regbench.pair import BlindPair
-from regbench.volume import Labels
+from regbench.volume import Image, Labels
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -74,7 +78,7 @@ class Greedy:
         demand_voxels(pair, _SMALLEST_AXIS_VOXELS << (len(self.iterations) - 1), f"greedy on {self._levels()}")
         demand_content(pair)
         matrix = self._start(pair)
-        images: dict[str, Any] = {"F": to_sitk(pair.fixed), "M": to_sitk(pair.moving)}
+        images: dict[str, Any] = {"F": to_sitk(self._seen(pair.fixed)), "M": to_sitk(self._seen(pair.moving))}
         images |= {"W": None, "V": None} if self.inverse else {"W": None}
         for name, mask in (("GM", pair.fixed_mask), ("MM", pair.moving_mask)):
             if mask is not None and mask.array.any():
@@ -85,6 +89,13 @@ class Greedy:
         found = [displacement_from_sitk(warps[name], pair.fixed.grid) for name in ("W", "V") if name in warps]
         both = Displacement(found[0].vectors_mm, pair.fixed.grid, *found[1:])
         return both.then(matrix)
+
+    def _seen(self, image: Image) -> Image:
+        """The image as the engine gets it: from 0 to 1 where the metric is local correlation."""
+        if self.metric not in ("ncc", "wncc"):
+            return image
+        low, high = float(image.array.min()), float(image.array.max())
+        return Image((image.array.astype(np.float32) - low) / (high - low), image.grid)
 
     def _levels(self) -> str:
         return "one level" if len(self.iterations) == 1 else f"{len(self.iterations)} levels (`iterations`)"
