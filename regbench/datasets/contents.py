@@ -9,15 +9,16 @@ from pathlib import Path
 from regbench.errors import DatasetError
 
 
-def content_hash(path: Path) -> list[str]:
-    """The sha256 of each file that an image or a table consists of (header and data may be two).
+def content_hash(path: Path, alone: bool = False) -> list[str]:
+    """The sha256 of each file that an image or a table consists of (header and data may be two; not if `alone`).
 
     Raises DatasetError, naming the file, if one is missing or cannot be read.
     """
     from regbench.files.images import files_of
 
     try:
-        return [_file_hash(part, part.stat().st_mtime_ns, part.stat().st_size) for part in files_of(path)]
+        parts = [path] if alone else files_of(path)
+        return [_file_hash(part, part.stat().st_mtime_ns, part.stat().st_size) for part in parts]
     except FileNotFoundError as error:
         raise DatasetError(f"{error.filename}: no such file; check the path") from None
     except OSError as error:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from regbench.datasets.contents import content_hash
+from regbench.datasets.label_sets import LabelChoice, LabelSet, check_table, label_set
 from regbench.datasets.protocol import PairRef
 from regbench.errors import ConfigError, DatasetError
 from regbench.pair import Pair
@@ -50,17 +51,23 @@ class _Row:
 
 @dataclass(frozen=True)
 class CsvPairs:
-    """The data set; `limit` keeps the first pairs, `spacing_mm` resamples both images (see `respacing`)."""
+    """The data set; `limit` keeps the first pairs, `spacing_mm` resamples both images (see `respacing`).
+
+    `labels` chooses and merges labels, see `regbench.datasets.label_sets`; `label_table` says which names they have.
+    """
 
     path: str
     limit: int | None = None
     spacing_mm: float | None = None
+    labels: LabelChoice = None
+    label_table: str | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"datasets.csv.limit: is {self.limit}; it must be at least 1")
         if self.spacing_mm is not None and not 0.05 <= self.spacing_mm <= 50:
             raise ConfigError(f"datasets.csv.spacing_mm: is {self.spacing_mm:g}; it must lie between 0.05 and 50")
+        check_table(self.label_table, "datasets.csv.label_table")
 
     def pair_refs(self) -> Sequence[PairRef]:
         """The pairs in the order of their rows; opens no image. DatasetError if the CSV cannot be used."""
@@ -77,7 +84,8 @@ class CsvPairs:
         """The hash of the contents of all files of a pair; DatasetError, naming the file, if one is missing."""
         files = self._row(ref).files
         contents = {column: content_hash(path) for column, path in sorted(files.items())}
-        return hashlib.sha256(json.dumps([contents, self.spacing_mm]).encode()).hexdigest()
+        chosen = [] if self.labels is None else [self._label_set.as_json()]
+        return hashlib.sha256(json.dumps([contents, self.spacing_mm, *chosen]).encode()).hexdigest()
 
     def manifest(self) -> dict[str, Any]:
         """What identifies the data for the record: the CSV and its hash, the voxel size, the subjects."""
@@ -88,6 +96,7 @@ class CsvPairs:
             "spacing_mm": self.spacing_mm,
             "n_pairs": len(refs),
             "subjects": sorted({name for ref in refs for name in (ref.fixed, ref.moving)}),
+            **({} if self.labels is None else {"labels": self._label_set.as_json()}),
         }
 
     # -- rows ---------------------------------------------------------------------------------------
@@ -112,6 +121,10 @@ class CsvPairs:
             found[ref.id] = (ref, row)
         return found
 
+    @cached_property
+    def _label_set(self) -> LabelSet:
+        return label_set(self.labels, self.label_table, "datasets.csv.labels")
+
     def _row(self, ref: PairRef) -> _Row:
         if ref.id not in self._rows:
             raise DatasetError(f"{self._csv}: has no pair '{ref.id}'")
@@ -126,6 +139,8 @@ class CsvPairs:
             for part in ("labels", "mask"):
                 if f"{side}_{part}" in files:
                     parts[f"{side}_{part}"] = read_labels(files[f"{side}_{part}"])
+            if f"{side}_labels" in parts:
+                parts[f"{side}_labels"] = self._label_set.apply(parts[f"{side}_labels"])
             if f"{side}_landmarks" in files:
                 parts[f"{side}_landmarks"] = read_landmarks(files[f"{side}_landmarks"], parts[side].grid)
         pair = Pair(name=ref.id, fixed_id=ref.fixed, moving_id=ref.moving, **parts)

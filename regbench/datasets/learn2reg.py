@@ -4,11 +4,13 @@
     task/imagesTr/OASIS_0395_0000.nii.gz      <task>_<case>_<modality>
     task/labelsTr/OASIS_0395_0000.nii.gz      masksTr, landmarksTr, keypointsTr the same way; points as .csv
 
-Splits and the keys that hold their pairs: `val` registration_val or validation (LUMIR), `test` registration_test,
-`train` training_paired_images. Without `split` the first of val, test, train that has pairs is used.
-`pairs` is `official` (the pairs of the split) or, for tasks with one image per case, a protocol over its images:
-`random:N`, `disjoint:N`, `consecutive`, `all-ordered`. Over `train` it draws from the training images that neither
-val nor test uses.
+`path` is the JSON, or the folder that holds it. Splits and the keys that hold their pairs: `val` registration_val or
+validation (LUMIR24/25, images in imagesVal), `test` registration_test, `train` training_paired_images; PSMA26 lists
+subjects with visits, see `learn2reg_psma`, of which `modality` (CT or PET) is taken. Without `split` the first of
+val, test, train that has pairs is used. `pairs` is `official` (the pairs of the split) or, for tasks with one image
+per case, a protocol over its images: `random:N`, `disjoint:N`, `consecutive`, `all-ordered`, `atlas:CASE`. Over
+`train` it draws from the training images that neither val nor test uses. `jena-val49` and `jena-trainval413` run over
+all training images of OASIS.
 
 The case number is the subject, so it is known which pairs share one; the two images of a case (exhale and inhale,
 CT and MR) are one subject. A pair is called `0395_0000-0396_0000`.
@@ -16,7 +18,13 @@ CT and MR) are one subject. A pair is called `0395_0000-0396_0000`.
 Points are voxel coordinates on the image's array, from 0, without a header. Landmarks (set by hand) are what TRE
 is computed of. Where there are none, keypoints (found automatically) take their place and are not shown to methods;
 the tag `points` of a row says which of the two they were. Keypoints of a pair of modalities are found as
-`keypoints02Tr` and `keypoints00000002Tr`, too.
+`keypoints02Tr` and `keypoints00000002Tr`, too. Points outside of their image are counted and left out of the score.
+
+`labels` chooses and merges labels, see `regbench.datasets.label_sets`; the 35 of OASIS have their names on record,
+those of other tasks the names that their JSON gives.
+
+How to obtain: https://learn2reg.grand-challenge.org. Licence: that of each task.
+Citation: Hering et al., IEEE TMI 42 (2023) 697-712.
 """
 
 from __future__ import annotations
@@ -25,13 +33,16 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from regbench.datasets import learn2reg_psma
 from regbench.datasets.contents import content_hash
-from regbench.datasets.protocol import PairRef, select_pairs
+from regbench.datasets.label_sets import LabelChoice, LabelSet, label_set
+from regbench.datasets.pair_protocols import JENA, select_pairs
+from regbench.datasets.protocol import PairRef
 from regbench.errors import ConfigError, DatasetError
 from regbench.pair import Pair
 from regbench.parameters import expand_variables
@@ -45,15 +56,21 @@ _KEYS = {
 }
 _NAME = re.compile(r"_(\d+)_(\d{4})$")
 _SIDES = ("fixed", "moving")
+# With more points outside of the image than this share, they are coordinates of another kind.
+_MOST_OUTSIDE = 0.5
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """An image by its path relative to the task's folder, with its case and its modality ("" if its name has none)."""
+    """An image by its path relative to the task's folder, with its case and its modality ("" if its name has none).
+
+    `labels` is the path of its labels where the JSON names them.
+    """
 
     path: str
     case: str
     modality: str
+    labels: str = ""
 
     @classmethod
     def of(cls, path: str) -> _Scan:
@@ -77,6 +94,14 @@ class Learn2RegTask:
     pairs: str = "official"
     seed: int = 0
     limit: int | None = None
+    labels: LabelChoice = None
+    modality: str = "CT"
+
+    @classmethod
+    def recognise(cls, folder: Path) -> dict[str, Any] | None:
+        """The JSON of a task in its folder."""
+        found = sorted(path for path in folder.glob("*_dataset.json") if not path.name.startswith("."))
+        return {"path": str(found[0])} if len(found) == 1 else None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -97,7 +122,9 @@ class Learn2RegTask:
             if kind in ("labels", "mask"):
                 parts[name] = read_labels(path)
             elif kind:
-                parts[name] = read_landmarks(path, parts[side].grid)
+                parts[name] = read_landmarks(path, parts[side].grid, most_outside=_MOST_OUTSIDE)
+            if kind == "labels":
+                parts[name] = self._label_set.apply(parts[name])
         tags = dict(ref.tags)
         if "fixed_landmarks" in parts:
             tags["points"] = "landmarks"
@@ -109,7 +136,9 @@ class Learn2RegTask:
 
     def fingerprint(self, ref: PairRef) -> str:
         """The hash of the contents of all files of a pair; DatasetError, naming the file, if one is missing."""
-        contents = {name: content_hash(path) for name, path in sorted(self._files(ref).items())}
+        contents: dict[str, Any] = {name: content_hash(path) for name, path in sorted(self._files(ref).items())}
+        if self.labels is not None:
+            contents["label set"] = self._label_set.as_json()
         return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
 
     def manifest(self) -> dict[str, Any]:
@@ -123,6 +152,7 @@ class Learn2RegTask:
             "pairs": self.pairs,
             "n_pairs": len(refs),
             "subjects": sorted({name for ref in refs for name in (ref.fixed, ref.moving)}),
+            **({} if self.labels is None else {"labels": self._label_set.as_json() or self.labels}),
         }
 
     # -- the JSON -------------------------------------------------------------------------------------
@@ -130,9 +160,24 @@ class Learn2RegTask:
     @property
     def _json(self) -> Path:
         try:
-            return Path(expand_variables(self.path)).expanduser()
+            path = Path(expand_variables(self.path)).expanduser()
         except ValueError as error:
             raise DatasetError(f"datasets.learn2reg.path: {error}; set it to the folder of the data") from None
+        found = self.recognise(path) if path.is_dir() else None
+        return Path(found["path"]) if found else path
+
+    @cached_property
+    def _label_set(self) -> LabelSet:
+        """What is made of the labels of the files; names are given only to labels that were chosen."""
+        where = "datasets.learn2reg.labels"
+        if self.labels is None or self.labels == "none":
+            return LabelSet({})
+        name = str(self._task.get("name", ""))
+        chosen = label_set(self.labels, "seg35" if name.upper() == "OASIS" else None, where)
+        given = self._task.get("labels")
+        if not isinstance(given, Mapping) or name.upper() == "OASIS" or not isinstance(self.labels, list):
+            return chosen
+        return replace(chosen, names={v: str(given.get(str(v), v)) for v in chosen.names})
 
     @cached_property
     def _task(self) -> dict[str, Any]:
@@ -159,7 +204,7 @@ class Learn2RegTask:
                 return split
         if "eval_pairs" in self._task:
             raise DatasetError(f"{self._json}: is an evaluation config; give the TASK_dataset.json of its task")
-        keys = ", ".join(key for names in _KEYS.values() for key in names)
+        keys = ", ".join([*(key for names in _KEYS.values() for key in names), *learn2reg_psma.KEYS.values()])
         raise DatasetError(f"{self._json}: lists no pairs; looked for the keys {keys}")
 
     def _official(self, split: str) -> list[tuple[_Scan, _Scan]]:
@@ -169,7 +214,13 @@ class Learn2RegTask:
             pairs = [entry for entry in entries if _is_pair(entry)] if isinstance(entries, list) else []
             if pairs:
                 return [(_Scan.of(entry["fixed"]), _Scan.of(entry["moving"])) for entry in pairs]
-        return []
+        found = []
+        entries = self._task.get(learn2reg_psma.KEYS[split])
+        for entry in entries if isinstance(entries, list) else []:
+            visits = learn2reg_psma.visits(entry, self.modality)
+            scans = [_Scan(path, case, visit, labels) for case, visit, path, labels in visits]
+            found += [(scans[0], scan) for scan in scans[1:]]
+        return found
 
     @cached_property
     def _pairs(self) -> dict[str, tuple[PairRef, tuple[_Scan, _Scan]]]:
@@ -191,7 +242,12 @@ class Learn2RegTask:
                 keys = " or ".join(_KEYS[self._split])
                 raise DatasetError(f"{self._json}: has no pairs for the split '{self._split}' (key {keys})")
             return official
-        scans = {scan.case: scan for scan in self._single_scans(official)}
+        if self.pairs in JENA:
+            listed = [_Scan.of(path) for path in _listed_images(self._task.get("training"))]
+            listed += [scan for pair in self._official("val") for scan in pair]
+            scans = {scan.case: scan for scan in sorted(listed, key=lambda scan: scan.case)}
+        else:
+            scans = {scan.case: scan for scan in self._single_scans(official)}
         named = select_pairs(list(scans), self.pairs, self.seed, "datasets.learn2reg.pairs")
         return [(scans[fixed], scans[moving]) for fixed, moving in named]
 
@@ -222,7 +278,10 @@ class Learn2RegTask:
         files = {side: folder / scan.path for side, scan in scans.items()}
         for kind, part in (("labels", "labels"), ("masks", "mask")):
             for side, scan in scans.items():
-                path = _beside(folder, scan, kind, Path(scan.path).name)
+                if kind == "labels" and self.labels == "none":
+                    continue
+                told = scan.labels if kind == "labels" else ""
+                path = folder / told if told else _beside(folder, scan, kind, Path(scan.path).name)
                 if path is not None and path.is_file():
                     files[f"{side}_{part}"] = path
         for kind in ("landmarks", "keypoints"):

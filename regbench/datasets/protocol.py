@@ -1,20 +1,19 @@
-"""What every dataset offers, and the pair protocols that they share.
+"""What every dataset offers.
 
 A dataset is listed without opening an image: `pair_refs()` names the pairs, `load(ref)` reads one.
 """
 
 from __future__ import annotations
 
-import itertools
-import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from regbench.errors import ConfigError
+from regbench.datasets.pair_protocols import select_pairs
 from regbench.pair import Pair
 from regbench.volume import Image, Labels
+
+__all__ = ["Dataset", "PairRef", "SubjectSource", "select_pairs"]
 
 
 @dataclass(frozen=True)
@@ -52,31 +51,3 @@ class SubjectSource(Protocol):
 
     def scan(self, name: str) -> tuple[Image, Labels]:
         """The image and the label map of one subject, on one grid for all subjects."""
-
-
-def select_pairs(subjects: Sequence[str], protocol: str, seed: int, where: str) -> list[tuple[str, str]]:
-    """Ordered (fixed, moving) subject pairs by a named protocol, the same on every machine.
-
-    `all-ordered`: every ordered pair; `consecutive`: (i, i+1); `random:N`: N distinct ordered pairs drawn
-    with `seed`; `disjoint:N`: N pairs that share no subject, which gives the narrowest honest intervals.
-    Raises ConfigError, naming `where`, for an unknown protocol or too large an N.
-    """
-    everything = list(itertools.permutations(subjects, 2))
-    if protocol == "all-ordered":
-        return everything
-    if protocol == "consecutive":
-        return list(itertools.pairwise(subjects))
-    match = re.fullmatch(r"(random|disjoint):(\d+)", protocol)
-    if not match:
-        known = "random:N, disjoint:N, consecutive, all-ordered"
-        raise ConfigError(f"{where}: unknown pair protocol '{protocol}'; known: {known}")
-    kind, n = match[1], int(match[2])
-    most = len(everything) if kind == "random" else len(subjects) // 2
-    if not 1 <= n <= most:
-        raise ConfigError(f"{where}: {n} pairs asked for; {len(subjects)} subjects give 1 to {most} ({kind})")
-    # `random.Random.sample` is stable across Python versions, unlike numpy's generators.
-    rng = random.Random(f"regbench pairs {seed}")
-    if kind == "random":
-        return rng.sample(everything, n)
-    order = rng.sample(list(subjects), 2 * n)
-    return list(zip(order[::2], order[1::2], strict=True))

@@ -65,13 +65,14 @@ def write_labels(path: Path | str, labels: Labels) -> None:
     _write(Path(path), labels, "seg")
 
 
-def read_landmarks(path: Path | str, grid: Grid) -> Landmarks:
+def read_landmarks(path: Path | str, grid: Grid, most_outside: float = 0.0) -> Landmarks:
     """The points of a CSV file in RAS mm; `grid` is that of their image.
 
     Without a header, columns are voxel coordinates x,y[,z] on the image's array axes, the first voxel being 0
     (Learn2Reg). A header names the columns: `x,y[,z]` are voxel coordinates, `x_mm,y_mm[,z_mm]` are RAS mm;
-    a column that numbers or names the points is skipped. Raises DatasetError for anything else, and for a
-    point more than one voxel outside the image, which tells coordinates of another kind.
+    a column that numbers or names the points is skipped. Raises DatasetError for anything else, and if more than
+    the share `most_outside` of the points lie more than one voxel outside the image, which tells coordinates of
+    another kind.
     """
     path = Path(path)
     check_exists(path)
@@ -90,7 +91,7 @@ def read_landmarks(path: Path | str, grid: Grid) -> Landmarks:
     points = np.array([_point(path, line, row, columns) for line, row in rows]).reshape(-1, grid.ndim)
     voxel = grid.to_voxel(points) if in_mm else points
     outside = np.flatnonzero(np.any((voxel < -1) | (voxel > np.array(grid.shape)), axis=1))
-    if len(outside):
+    if len(outside) > most_outside * len(points):
         raise DatasetError(
             f"{path}: landmark {outside[0] + 1} lies outside its image ({grid.describe()}); give voxel coordinates "
             "from 0, or RAS mm under the column names x_mm,y_mm,z_mm"

@@ -1,0 +1,1 @@
+"""Checks of a dataset before a benchmark: what it holds, and whether that can be trusted."""
