@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regbench.methods.nets.spatial import integrate, resize_displacement
-
-_SLOPE = 0.2
+from regbench.methods.nets.fields import activate, checkpointed, displaced_by, field_head
+from regbench.methods.nets.layers import layer
+from regbench.methods.nets.spatial import resize_displacement
 
 
 class RegistrationUNet(nn.Module):
@@ -27,38 +27,60 @@ class RegistrationUNet(nn.Module):
     even.
     """
 
-    def __init__(self, ndim: int, channels: tuple[int, ...] = (32, 32, 48, 64), squarings: int = 6) -> None:
+    multiple = 2
+
+    def __init__(
+        self,
+        ndim: int,
+        channels: tuple[int, ...] = (32, 32, 48, 64),
+        squarings: int = 6,
+        transformation: str = "velocity",
+        checkpointing: bool = False,
+    ) -> None:
         super().__init__()
-        self.ndim, self.squarings = ndim, squarings
-        conv = nn.Conv3d if ndim == 3 else nn.Conv2d
-        folded = 2 * 2**ndim
-        self.stem = conv(folded, channels[0], 3, padding=1)
-        self.first = conv(channels[0], channels[0], 3, padding=1)
+        self.ndim, self.squarings, self.transformation = ndim, squarings, transformation
+        self.checkpointing = checkpointing
+        self.stem = layer(ndim, 2 * 2**ndim, channels[0])
+        self.first = layer(ndim, channels[0], channels[0])
         pairs = list(itertools.pairwise(channels))
-        self.down = nn.ModuleList(conv(a, b, 3, stride=2, padding=1) for a, b in pairs)
-        self.mid = nn.ModuleList(conv(b, b, 3, padding=1) for _, b in pairs)
-        self.up = nn.ModuleList(conv(a + b, a, 3, padding=1) for a, b in reversed(pairs))
-        self.head = conv(channels[0], channels[0], 3, padding=1)
-        self.velocity = conv(channels[0], ndim, 3, padding=1)
-        nn.init.normal_(self.velocity.weight, std=1e-5)
-        if self.velocity.bias is not None:
-            nn.init.zeros_(self.velocity.bias)
+        self.down = nn.ModuleList(layer(ndim, a, b, stride=2) for a, b in pairs)
+        self.mid = nn.ModuleList(self._middle(b) for _, b in pairs)
+        self.up = nn.ModuleList(layer(ndim, a + b, a) for a, b in reversed(pairs))
+        self.head = layer(ndim, channels[0], channels[0])
+        # The name is from when all of them were velocities; weight files have it.
+        self.velocity = field_head(ndim, channels[0])
+
+    def _middle(self, n_channels: int) -> nn.Module:
+        """The second layer of a level below half resolution."""
+        return layer(self.ndim, n_channels, n_channels)
 
     def forward(self, fixed: Tensor, moving: Tensor) -> Tensor:
         """Displacement (B, ndim, *shape) in voxels of the input grid, from images (B, 1, *shape)."""
-        features = _activate(self.stem(fold(torch.cat([fixed, moving], dim=1))))
-        features = _activate(self.first(features))
+        features = checkpointed(self.checkpointing, self._entered, fixed, moving)
         skips = [features]
-        for down, mid in zip(self.down, self.mid, strict=True):
-            features = _activate(mid(_activate(down(features))))
+        for level in range(len(self.down)):
+            features = checkpointed(self.checkpointing, self._lowered, level, features)
             skips.append(features)
         skips.pop()
-        for up in self.up:
-            skip = skips.pop()
-            features = functional.interpolate(features, size=skip.shape[2:], mode="nearest")
-            features = _activate(up(torch.cat([features, skip], dim=1)))
-        velocity = self.velocity(_activate(self.head(features))).float()
-        return resize_displacement(integrate(velocity, self.squarings), tuple(fixed.shape[2:]))
+        for level in range(len(self.up)):
+            features = checkpointed(self.checkpointing, self._raised, level, features, skips.pop())
+        field = checkpointed(self.checkpointing, self._field, features)
+        displacement = checkpointed(self.checkpointing, displaced_by, field, self.transformation, self.squarings)
+        return resize_displacement(displacement, tuple(fixed.shape[2:]))
+
+    def _entered(self, fixed: Tensor, moving: Tensor) -> Tensor:
+        return activate(self.first(activate(self.stem(fold(torch.cat([fixed, moving], dim=1))))))
+
+    def _lowered(self, level: int, features: Tensor) -> Tensor:
+        return activate(self.mid[level](activate(self.down[level](features))))
+
+    def _raised(self, level: int, features: Tensor, skip: Tensor) -> Tensor:
+        features = functional.interpolate(features, size=skip.shape[2:], mode="nearest")
+        return activate(self.up[level](torch.cat([features, skip], dim=1)))
+
+    def _field(self, features: Tensor) -> Tensor:
+        field: Tensor = self.velocity(activate(self.head(features))).float()
+        return field
 
 
 def fold(images: Tensor) -> Tensor:
@@ -70,7 +92,3 @@ def fold(images: Tensor) -> Tensor:
     within = [3 + 2 * a for a in range(ndim)]
     outer = [2 + 2 * a for a in range(ndim)]
     return split.permute(0, 1, *within, *outer).reshape(batch, channels * 2**ndim, *half)
-
-
-def _activate(features: Tensor) -> Tensor:
-    return functional.leaky_relu(features, _SLOPE)
