@@ -1,10 +1,13 @@
 """A run's config: strict YAML in, a checked `RunConfig` out, or one sentence per problem with its line.
 
-    datasets: [mni-cohort, {mni-cohort: {ndim: 2, as: slices}}, data/pairs.csv, OASIS/OASIS_dataset.json]
+    datasets: [mni-cohort, {mni-cohort: {ndim: 2, as: slices}}, data/pairs.csv, data/OASIS, my-study.yaml]
     methods: [identity, {demons: {iterations: [50, 25], as: demons-quick}}]
 
 An entry is a name, or a name with its parameters; the reserved parameter `as` gives it a label of its own, and
-`tuned` of a method names a record of `regbench tune` to take parameters from, `python` another interpreter to run it.
+`tuned` of a method names a record of `regbench tune` to take parameters from, `python` another interpreter to run it,
+`trained_on` says what weights of your own have seen ({dataset: neurite-oasis, subjects: 0001 ... 0394}); `family` of a
+dataset says whose scans are in a folder of yours, so that subjects which a method was trained on are recognised.
+A condition may be written with its strength alone, or with several ({noise: [0.02, 0.05]}): see `shifts.entries`.
 `$NAME` and `${NAME}` in an entry are replaced by environment variables. Relative paths of data are relative
 to the folder of the config file. Names and parameters are checked against the tables of plug-ins; no image
 is opened.
@@ -13,61 +16,31 @@ is opened.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
     field_validator,
 )
 
 from regbench.alignment import LabelWarp
+from regbench.config_entries import LABEL, Entry, ParsedEntry, Strict
 from regbench.config_file import ConfigFile, Place, read_yaml
 from regbench.errors import ConfigError, RegbenchError
-from regbench.parameters import expand_variables, nearest
-from regbench.targets import absolute_target, is_target
-from regbench.tuned import read_tuning
+from regbench.leaks import LeakPolicy
+from regbench.parameters import nearest
+from regbench.shifts.entries import expanded, places
+from regbench.targets import is_target
 
 Prealign = Literal["none", "moments", "rigid", "affine"]
-# Which dataset reads a file that stands where the name of a dataset is expected.
-_DATASETS_OF_FILES = {".csv": "csv", ".json": "learn2reg"}
-# Which parameter of a method holds files of the user's, relative to the folder of the config file.
-_FILES_OF_METHODS = {
-    "command": "files",
-    "elastix-bspline": "parameter_files",
-    "elastix-affine-bspline": "parameter_files",
-}
-_LABEL = re.compile(r"\w[\w .+=@-]*")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Entry(_Strict):
-    """A plug-in by name, the label under which its rows appear, and the parameters as they were written.
-
-    `tuned` is the record of `regbench tune` that some of the parameters are from, `python` the interpreter that runs
-    the method; both where the config names one.
-    """
-
-    name: str
-    label: str
-    parameters: dict[str, Any] = {}
-    tuned: str | None = None
-    python: str | None = None
-
-
-class EngineConfig(_Strict):
+class EngineConfig(Strict):
     """How cases are executed: worker processes, threads of each, limits of time (s) and memory (MiB)."""
 
     kind: Literal["local"] = "local"
@@ -78,14 +51,14 @@ class EngineConfig(_Strict):
     memory_mib: int | None = Field(default=None, ge=64)
 
 
-class Keep(_Strict):
+class Keep(Strict):
     """What a run folder keeps beside numbers: displacement fields, and pictures per dataset and method."""
 
     fields: bool = False
     pictures: int = Field(default=3, ge=0)
 
 
-class Tune(_Strict):
+class Tune(Strict):
     """What `regbench tune` tries: values per parameter of each method, all combinations or `trials` of them."""
 
     parameters: dict[str, dict[str, list[Any]]] = Field(min_length=1)
@@ -93,97 +66,13 @@ class Tune(_Strict):
     trials: int | None = Field(default=None, ge=1)
 
 
-def _expand(value: Any) -> Any:
-    """The value with environment variables replaced in all its strings; ValueError names one that is not set."""
-    if isinstance(value, Mapping):
-        return {_expand(key): _expand(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item) for item in value]
-    return expand_variables(value) if isinstance(value, str) else value
-
-
-def _dataset_of_file(name: str, parameters: dict[str, Any], folder: Path) -> tuple[str, dict[str, Any]]:
-    """The dataset that reads the file `name`, and its parameters with the path made absolute; other names stay."""
-    suffix = Path(name).suffix.lower()
-    if suffix in _DATASETS_OF_FILES or "/" in name or os.sep in name:
-        name, parameters = _DATASETS_OF_FILES.get(suffix, "csv"), {"path": name, **parameters}
-    if name in _DATASETS_OF_FILES.values() and isinstance(parameters.get("path"), str):
-        parameters["path"] = os.path.normpath(folder / Path(parameters["path"]).expanduser())
-    return name, parameters
-
-
-def _split_entry(value: Any) -> tuple[str, dict[str, Any]]:
-    """The name and the parameters of an entry as it stands in the YAML."""
-    if isinstance(value, str):
-        return value, {}
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{value!r} is neither a name nor a name with parameters, such as {{name: {{parameter: 1}}}}")
-    if len(value) != 1:
-        keys = ", ".join(str(key) for key in value)
-        raise ValueError(
-            f"an entry has one name, this one has the keys {keys}; write {{name: {{parameter: 1}}}}, "
-            "with the parameters indented below the name"
-        )
-    (name, parameters), *_ = value.items()
-    if not isinstance(name, str):
-        raise ValueError(f"{name!r} is not a name")
-    if parameters is not None and not isinstance(parameters, Mapping):
-        raise ValueError(f"parameters of '{name}' must be written as names and values, not {parameters!r}")
-    return name, {str(key): item for key, item in (parameters or {}).items()}
-
-
-def _parse_entry(value: Any, info: ValidationInfo) -> Any:
-    """An `Entry` from YAML; entries that are complete already pass through (a config read back from a run)."""
-    if isinstance(value, Entry) or (isinstance(value, Mapping) and {"name", "label", "parameters"} <= set(value)):
-        return value
-    name, parameters = _split_entry(_expand(value))
-    label = parameters.pop("as", None)
-    folder = Path.cwd() / (info.context or {}).get("folder", ".")
-    if info.field_name == "methods" and {"command", "commands"} & parameters.keys() and name != "command":
-        # A user's program, described on the spot: its name in the config is its label.
-        name, label = "command", label or name
-    if info.field_name == "methods" and isinstance(parameters.get(files := _FILES_OF_METHODS.get(name, "")), list):
-        parameters[files] = [os.path.normpath(folder / Path(str(path)).expanduser()) for path in parameters[files]]
-    if info.field_name == "methods" and is_target(name):
-        label = label or name.rpartition(":")[2]
-        name = absolute_target(name, folder)
-    if info.field_name == "datasets":
-        name, parameters = _dataset_of_file(name, parameters, folder)
-        if name in _DATASETS_OF_FILES.values() and isinstance(parameters.get("path"), str):
-            stem = Path(parameters["path"]).stem
-            # Learn2Reg calls the description of a task TASK_dataset.json.
-            label = label or (stem.removesuffix("_dataset") if name == "learn2reg" else stem)
-    tuned = None
-    if info.field_name == "methods" and "tuned" in parameters:
-        tuned = os.path.normpath(folder / Path(str(parameters.pop("tuned"))).expanduser())
-        # What stands in the config goes before what was tuned.
-        parameters = {**read_tuning(Path(tuned), label or name, name).values, **parameters}
-    python = _interpreter(parameters, folder) if info.field_name == "methods" else None
-    label = name if label is None else label
-    if not isinstance(label, str) or not _LABEL.fullmatch(label):
-        raise ValueError(f"label {label!r} must be a word (letters, digits, spaces and . + - = @ _)")
-    return {"name": name, "label": label, "parameters": parameters, "tuned": tuned, "python": python}
-
-
-def _interpreter(parameters: dict[str, Any], folder: Path) -> str | None:
-    """The absolute path in the reserved parameter `python`, which is taken out; links in it stay as they are."""
-    python = parameters.pop("python", None)
-    if python is not None and not (isinstance(python, str) and python):
-        raise ValueError(f"python: {python!r} is not the path of a Python interpreter, such as envs/mine/bin/python")
-    # Resolving its links would lead out of a virtual environment.
-    return None if python is None else str((folder / Path(python).expanduser()).absolute())
-
-
-_ParsedEntry = Annotated[Entry, BeforeValidator(_parse_entry)]
-
-
-class RunConfig(_Strict):
+class RunConfig(Strict):
     """Everything that determines a run; the default of every key but `datasets` and `methods` is here."""
 
     name: str = "run"
-    datasets: list[_ParsedEntry] = Field(min_length=1)
-    methods: list[_ParsedEntry] = Field(min_length=1)
-    conditions: list[_ParsedEntry] = Field(default=[Entry(name="none", label="none")], min_length=1)
+    datasets: list[ParsedEntry] = Field(min_length=1)
+    methods: list[ParsedEntry] = Field(min_length=1)
+    conditions: list[ParsedEntry] = Field(default=[Entry(name="none", label="none")], min_length=1)
     prealign: Prealign = "none"
     metrics: str | list[str] = "standard"
     label_warp: LabelWarp = "nearest"
@@ -192,13 +81,14 @@ class RunConfig(_Strict):
     seed: int = Field(default=0, ge=0)
     engine: EngineConfig = EngineConfig()
     keep: Keep = Keep()
+    leaks: LeakPolicy = "exclude"
     tune: Tune | None = None
     source_folder: Annotated[Path, Field(strict=False)] = Path()
 
     @field_validator("name")
     @classmethod
     def _name_is_a_folder_name(cls, name: str) -> str:
-        if not _LABEL.fullmatch(name):
+        if not LABEL.fullmatch(name):
             raise ValueError(f"{name!r} must be a word (letters, digits, spaces and . + - = @ _); it names a folder")
         return name
 
@@ -247,6 +137,9 @@ def check_config(path: str | Path) -> tuple[RunConfig | None, list[str]]:
     folder = file.path.parent
     values |= {"name": values.get("name", file.path.stem), "source_folder": folder.absolute()}
     context = {"folder": folder}
+    if isinstance(conditions := values.get("conditions"), list):
+        file = replace(file, origins={"conditions": places(conditions)})
+        values["conditions"] = [part for entry in conditions for part in expanded(entry)]
     try:
         config = RunConfig.model_validate(values, context=context)
     except ValidationError as error:
@@ -255,7 +148,7 @@ def check_config(path: str | Path) -> tuple[RunConfig | None, list[str]]:
         with contextlib.suppress(ValidationError):
             problems += _name_problems(RunConfig.model_validate(sound, context=context), file, positions)
         return None, list(dict.fromkeys(problems))
-    return config, _name_problems(config, file, {})
+    return config, list(dict.fromkeys(_name_problems(config, file, {})))
 
 
 def _sound_part(values: Mapping[str, Any], error: ValidationError) -> tuple[dict[str, Any], dict[str, list[int]]]:

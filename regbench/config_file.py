@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,29 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _TRUE_OR_FALSE, list("tT
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A parsed config: its path as the user wrote it, its top-level mapping, and the line of every place."""
+    """A parsed config: its path as the user wrote it, its top-level mapping, and the line of every place.
+
+    Where entries of a list were expanded into several, `origins` has for each of them its index in the list as written;
+    places are those of the expanded list then.
+    """
 
     path: Path
     data: dict[str, Any]
     lines: dict[Place, int]
+    origins: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def _written(self, place: Place) -> Place:
+        """The place as it stands in the file."""
+        key, index = [*place, "", ""][:2]
+        if not (key in self.origins and isinstance(index, int)):
+            return place
+        return (key, self.origins[str(key)][index], *place[2:])
 
     def at_line(self, place: Place, text: str) -> str:
         """The text, preceded by the file and the line of the nearest known place."""
+        return self._at_written(self._written(place), text)
+
+    def _at_written(self, place: Place, text: str) -> str:
         while place and place not in self.lines:
             place = place[:-1]
         line = f"line {self.lines[place]}: " if place else ""
@@ -46,10 +62,10 @@ class ConfigFile:
 
     def sentence(self, place: Place, text: str) -> str:
         """The text, preceded by the file, the line and the place, such as 'run.yaml: line 3: engine.threads: ...'."""
-        dotted = ""
+        dotted, place = "", self._written(place)
         for step in place:
             dotted += f"[{step + 1}]" if isinstance(step, int) else f".{step}" if dotted else str(step)
-        return self.at_line(place, f"{dotted}: {text}")
+        return self._at_written(place, f"{dotted}: {text}")
 
 
 def read_yaml(path: Path) -> ConfigFile:

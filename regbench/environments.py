@@ -79,6 +79,11 @@ def home_of(name: str, python: str | None = None, parameters: Mapping[str, Any] 
     card = targets.method_card(name, parameters)
     python = python or environment_python(card)
     missing = missing_needs(card, python)
+    inner = targets.inner_method(name, parameters) if parameters is not None else None
+    if inner is not None:
+        # Of a method that goes on from another one, both determine the results; they run in one place.
+        version = f"{targets.version_of(name, parameters)} from {home_of(inner[0], python, inner[1]).version}"
+        return Home(python, missing, version)
     if python is None or targets.is_target(name) or card.version is not None or card.versioned_by == "regbench":
         return Home(python, missing, targets.version_of(name, parameters))
     told = survey(python, card)["versions"][card.versioned_by] if _is_interpreter(python) else None

@@ -4,7 +4,8 @@
 
 The method sees `pair.blind()`; only this module holds both the labels and the displacement. What is timed as
 the method's own is its import (`load_s`), construction with `prepare()` (`setup_s`), and the one call of
-`register`. Load and set-up happen once per worker; their seconds stand in every row of that worker.
+`register`. Load and set-up happen once per worker; their seconds stand in every row of that worker. The first call of
+a method in a worker, which may compile and allocate what later ones find ready, is told apart as `first_call_s`.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ class Session:
         self._lodged: LodgedMethod | None = None
         self._load_s: float | None = None
         self._setup_s: float | None = None
+        self._is_first_call = True
 
     def run(self, case: Case, prealignment: Prealignment | None = None) -> Result:
         """The result of a case, whatever happens in it; StoreError only if the run folder cannot be written."""
@@ -166,6 +168,7 @@ class Session:
             self._enter(SETTING_UP)
             method, self._setup_s = self._set_up(case, parameters)
             self._built = (wanted, method)
+            self._is_first_call = True
         result.model = model_facts(self._built[1])
         result.timing |= {"load_s": self._load_s, "setup_s": self._setup_s}
         return self._built[1]
@@ -219,6 +222,9 @@ class Session:
         self._enter(REGISTERING)
         with _measurement(method, result.timing, result.memory, bool(card.programs)) as measurement:
             displacement = method.register(seen)
+        if self._is_first_call:
+            result.timing["first_call_s"] = result.timing["register_s"]
+            self._is_first_call = False
         result.device = measurement.device
         displacement = checked_displacement(displacement, seen)
         if case.both_directions and displacement.inverse is None:

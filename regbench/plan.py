@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING, Any
 from regbench import targets
 from regbench.environments import Home, home_of
 from regbench.errors import ConfigError, DatasetError
+from regbench.leaks import Scan, Training, leak_of, refusal, scans_of, trainings_of
 from regbench.parameters import as_plain, check_parameters, nearest
 from regbench.tuned import read_tuning, refuse_shared_subjects
 
 if TYPE_CHECKING:
     from regbench.alignment import LabelWarp
-    from regbench.config import Entry, RunConfig
+    from regbench.config import RunConfig
+    from regbench.config_entries import Entry
     from regbench.datasets.protocol import Dataset, PairRef
     from regbench.methods.card import Card
 
@@ -40,7 +42,7 @@ class Case:
 
     `dataset`, `condition` and `method` are labels; the `_name` beside them is the plug-in. `python` is the
     interpreter that the method runs in where that is not regbench's own. `verdict` is (status, reason) where the
-    outcome is known before anything runs.
+    outcome is known before anything runs. `leak` is the mark of a pair whose subjects the method was trained on.
     """
 
     dataset: str
@@ -70,6 +72,7 @@ class Case:
     both_directions: bool = False
     python: str | None = None
     verdict: tuple[str, str] | None = None
+    leak: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The case as plain JSON data."""
@@ -165,6 +168,7 @@ class _Input:
     fingerprint: str | None
     problem: str | None
     is_pictured: bool
+    scans: Mapping[str, Scan]
 
 
 def _inputs(entry: Entry, config: RunConfig, limit: int | None) -> Iterator[_Input]:
@@ -179,6 +183,7 @@ def _inputs(entry: Entry, config: RunConfig, limit: int | None) -> Iterator[_Inp
     for shift in config.conditions:
         parameters = check_parameters(shift_class(shift.name), shift.parameters, f"conditions.{shift.label}")
         for index, (ref, (fingerprint, problem)) in enumerate(zip(refs, fingerprints, strict=True)):
+            pair = {"id": ref.id, "fixed": ref.fixed, "moving": ref.moving, "tags": as_plain(ref.tags)}
             yield _Input(
                 dataset=entry.label,
                 dataset_name=entry.name,
@@ -187,10 +192,11 @@ def _inputs(entry: Entry, config: RunConfig, limit: int | None) -> Iterator[_Inp
                 condition=shift.label,
                 condition_name=shift.name,
                 condition_parameters=as_plain(parameters),
-                pair={"id": ref.id, "fixed": ref.fixed, "moving": ref.moving, "tags": as_plain(ref.tags)},
+                pair=pair,
                 fingerprint=fingerprint,
                 problem=problem,
                 is_pictured=index < config.keep.pictures,
+                scans=scans_of(pair, entry.name, entry.parameters, manifest, entry.family, entry.label),
             )
 
 
@@ -222,6 +228,7 @@ class _MethodSpec:
     weights: str | None
     missing: str | None
     python: str | None
+    trainings: Sequence[Training]
 
     @classmethod
     def of(cls, entry: Entry, config: RunConfig) -> _MethodSpec:
@@ -237,15 +244,18 @@ class _MethodSpec:
             fills_seed="seed" in parameters and "seed" not in entry.parameters,
             card=card,
             version=home.version,
-            weights=_weights_hash(card, plain),
+            weights=_weights_hash(name, card, plain),
             missing=_missing_words(card, home),
             python=home.python,
+            trainings=trainings_of(name, plain, entry.trained_on),
         )
 
     def case(self, item: _Input, config: RunConfig, repeat: int, metrics: Sequence[str]) -> Case:
         """The case of this method on one input."""
         seed = config.seed + repeat
         params = {**self.parameters, "seed": seed} if self.fills_seed else dict(self.parameters)
+        leak = leak_of(self.trainings, item.scans)
+        refused = refusal(leak) if leak is not None and config.leaks == "refuse" else None
         case = Case(
             dataset=item.dataset,
             dataset_name=item.dataset_name,
@@ -273,13 +283,16 @@ class _MethodSpec:
             keep_picture=item.is_pictured and repeat == 0,
             both_directions=config.both_directions,
             python=self.python,
-            verdict=self._verdict(item),
+            verdict=self._verdict(item, refused),
+            leak=leak,
         )
         return dataclasses.replace(case, key=self._key(case))
 
-    def _verdict(self, item: _Input) -> tuple[str, str] | None:
+    def _verdict(self, item: _Input, refused: str | None) -> tuple[str, str] | None:
         if item.problem is not None:
             return ("failed", item.problem)
+        if refused is not None:
+            return ("skipped", refused)
         return None if self.missing is None else ("skipped", self.missing)
 
     def _key(self, case: Case) -> str:
@@ -287,7 +300,8 @@ class _MethodSpec:
         content = case.fingerprint or ["unreadable", case.dataset_name, case.dataset_parameters]
         # The path of a user's own method says nothing; its version is a hash of its content.
         name = case.method_name.rpartition(":")[2]
-        method = [case.method, name, case.method_version, case.params, self.weights]
+        params = targets.placeless(case.method_name, case.params)
+        method = [case.method, name, case.method_version, params, self.weights]
         shift = [case.condition, case.condition_name, case.condition_parameters, case.condition_seed]
         prealign = [case.prealign, prealign_version(case.prealign)]
         parts = ["case", case.dataset, case.pair["id"], content, shift, method, prealign, case.seed, case.repeat]
@@ -296,6 +310,9 @@ class _MethodSpec:
             parts.append(["label_warp", case.label_warp])
         if case.both_directions:
             parts.append("both_directions")
+        # A refused case has not been run: where leaks are no longer refused, it is to be.
+        if case.leak is not None and case.verdict == ("skipped", refusal(case.leak)):
+            parts.append("refused")
         return content_key(parts)
 
 
@@ -319,8 +336,14 @@ def _missing_words(card: Card, home: Home) -> str | None:
     return f"{card.name} needs {names}, which is not installed: {hints}"
 
 
-def _weights_hash(card: Card, params: Mapping[str, Any]) -> str | None:
-    """A hash over the weight files of a method: the user's file, or the shipped ones of that name; None if none."""
+def _weights_hash(method: str, card: Card, params: Mapping[str, Any]) -> str | None:
+    """A hash over the weight files of a method: the user's file, or the shipped ones of that name; None if none.
+
+    Those of a method that goes on from another one are that one's.
+    """
+    inner = targets.inner_method(method, params)
+    if inner is not None:
+        return _weights_hash(inner[0], targets.method_card(*inner), inner[1])
     name = params.get("weights") or card.weights
     if not isinstance(name, str):
         return None

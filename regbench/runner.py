@@ -22,6 +22,7 @@ from regbench.engines.protocol import Engine, Job
 from regbench.engines.table import build_engine
 from regbench.environments import survey
 from regbench.isolation import Limits, Outcome, WorkerPlace
+from regbench.leaks import leak_sentences
 from regbench.metrics.table import METRICS
 from regbench.plan import Case, Plan, make_plan
 from regbench.prealign import prealign_cases, prealign_key
@@ -115,6 +116,8 @@ def run(
                 f"the metrics are not those of the earlier {n_done} rows, which stay as they are; `regbench evaluate` "
                 "computes them again where displacement fields were kept, --fresh runs everything again"
             )
+        for sentence in leak_sentences(plan.cases, config.leaks):
+            listener.message(sentence)
         session = _Session(store, engine, listener, interruption, str(record["run"]), timing, config.seed)
         session.run([case for case in plan.cases if case.key not in done], retry_failed)
         record["sessions"][-1] |= {"finished": _now(), "interrupted": interruption.is_requested}
@@ -166,6 +169,7 @@ def _run_record(
         "datasets": {label: {**what, "manifest": plan.manifests.get(label)} for label, what in datasets.items()},
         "conditions": conditions,
         "metric_versions": {name: METRICS[name].version for case in plan.cases[:1] for name in case.metrics},
+        "leaked": _leaks(plan, earlier),
         "plan_keys": _plan_keys(plan, store, settings, earlier),
         "sessions": [*earlier.get("sessions", []), {"started": _now(), "argv": list(argv)}],
         "argv": list(argv),
@@ -193,6 +197,13 @@ def _plan_keys(plan: Plan, store: RunStore, settings: Mapping[str, Any], earlier
     previous = set(earlier.get("plan_keys", [])) - set(keys)
     kept = [row["key"] for row in store.rows() if row["key"] in previous and _place(row) not in places]
     return kept + keys
+
+
+def _leaks(plan: Plan, earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """The marks of leaked pairs by key, those that an earlier plan alone knows included."""
+    keys = {case.key for case in plan.cases}
+    kept = {key: mark for key, mark in earlier.get("leaked", {}).items() if key not in keys}
+    return {**kept, **{case.key: case.leak for case in plan.cases if case.leak is not None}}
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, str, str, str, int]:
@@ -324,6 +335,7 @@ def make_row(case: Case, outcome: Outcome, *, run: str, timing_mode: str, host: 
         "seed": case.seed,
         "status": outcome.status,
         "reason": outcome.reason,
+        "leaked": case.leak,
         "metrics": result.get("metrics", {}),
         "timing": result.get("timing") or resources.empty_timing(),
         "memory": result.get("memory") or resources.empty_memory(),

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from regbench.errors import StoreError
+from regbench.leaks import marked_rows
 
 logger = logging.getLogger(__name__)
 
@@ -179,14 +180,18 @@ class RunRecord:
 
 
 def read_run(folder: Path | str) -> RunRecord:
-    """The record of a run folder; rows that the latest plan no longer has are left out. Raises StoreError."""
+    """The record of a run folder; rows that the latest plan no longer has are left out. Raises StoreError.
+
+    Rows of leaked pairs have the mark and the policy of the latest plan.
+    """
     folder = Path(folder)
     run = _read_run_json(folder)
     if run is None:
         raise StoreError(f"{folder} is not a run folder: it has no {_RUN}")
     rows = newest_per_key(read_lines(folder / _RESULTS))
     keys = run.get("plan_keys")
-    return RunRecord(folder, run, list(rows.values()) if keys is None else [rows[key] for key in keys if key in rows])
+    kept = list(rows.values()) if keys is None else [rows[key] for key in keys if key in rows]
+    return RunRecord(folder, run, marked_rows(run, kept))
 
 
 def _read_run_json(folder: Path) -> dict[str, Any] | None:

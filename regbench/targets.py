@@ -3,10 +3,15 @@ as `path/to/file.py:Class` or `package.module:Class`.
 
 A class of the user's may carry a `card` (see `regbench.methods.card`); without one it is listed as a
 classical method, whose version is a hash of its file, so that an edited file is run again.
+
+A method may go on from another one: its class says with `of_method` which parameter holds that one, as a name or as a
+name with its parameters. Such a parameter is checked as the entry of a config is, and given to the class as a method
+that is built; its card is completed with that of the other one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import importlib.util
@@ -47,7 +52,9 @@ def method_card(name: str, parameters: Mapping[str, Any] | None = None) -> Card:
     completed = getattr(method_class(name), "completed_card", None)
     if completed is None or parameters is None:
         return found
-    complete: Card = completed(found, parameters)
+    inner = inner_method(name, parameters)
+    others = () if inner is None else (method_card(*inner),)
+    complete: Card = completed(found, parameters, *others)
     return complete
 
 
@@ -63,14 +70,73 @@ def method_class(name: str) -> type:
 def method_parameters(name: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """All parameters of a method, checked and converted; ConfigError, beginning with `where`, otherwise."""
     if is_target(name):
-        return check_parameters(resolve_target(name), given, where)
-    from regbench.methods.table import resolve_parameters
+        values = check_parameters(resolve_target(name), given, where)
+    else:
+        from regbench.methods.table import resolve_parameters
 
-    return resolve_parameters(name, dict(given), where)
+        values = resolve_parameters(name, dict(given), where)
+    key = _parameter_of_method(name)
+    if key is not None:
+        values[key] = _inner_parameters(values[key], f"{where}.{key}")
+    return values
+
+
+def inner_method(name: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Name and parameters of the method that another one goes on from; None where there is none.
+
+    `parameters` are those that `method_parameters` returns.
+    """
+    key = _parameter_of_method(name)
+    if key is None or key not in parameters:
+        return None
+    ((inner, given),) = parameters[key].items()
+    return inner, dict(given)
+
+
+def placeless(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters, in which a method of the user's own has the name of its class, without the path of its file."""
+    inner = inner_method(name, parameters)
+    if inner is None:
+        return dict(parameters)
+    return {**parameters, str(_parameter_of_method(name)): {inner[0].rpartition(":")[2]: placeless(*inner)}}
+
+
+def _parameter_of_method(name: str) -> str | None:
+    """Which parameter of a method holds another method."""
+    found: str | None = getattr(method_class(name), "of_method", None)
+    return found
+
+
+def _inner_parameters(value: Any, where: str) -> dict[str, dict[str, Any]]:
+    """The name of a method with all its parameters, but for a seed that was not given: it gets that of the outer one.
+
+    Raises ConfigError, beginning with `where`, for anything else than a known name, or one with parameters.
+    """
+    if isinstance(value, str):
+        value = {value: {}}
+    if not isinstance(value, Mapping) or len(value) != 1 or not all(isinstance(part, str) for part in value):
+        raise ConfigError(f"{where}: {value!r} is not a method: give its name, or {{name: {{parameter: value}}}}")
+    ((name, given),) = value.items()
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"{where}.{name}: parameters must be written as names and values, not {given!r}")
+    try:
+        method_card(name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    values = method_parameters(name, given or {}, f"{where}.{name}")
+    if "seed" not in (given or {}):
+        values.pop("seed", None)
+    return {name: values}
 
 
 def build_method(name: str, parameters: Mapping[str, Any]) -> Method:
     """A method with its parameters; construction only, nothing is prepared."""
+    inner = inner_method(name, parameters)
+    if inner is not None:
+        started, values = inner
+        has_seed = "seed" in parameters and "seed" in {spec.name for spec in dataclasses.fields(method_class(started))}
+        values = {"seed": parameters["seed"], **values} if has_seed else values
+        parameters = {**parameters, str(_parameter_of_method(name)): build_method(started, values)}
     if is_target(name):
         method: Method = resolve_target(name)(**parameters)
         return method

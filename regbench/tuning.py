@@ -28,7 +28,8 @@ from regbench.store import read_run
 from regbench.tuned import SCHEMA
 
 if TYPE_CHECKING:
-    from regbench.config import Entry, RunConfig
+    from regbench.config import RunConfig
+    from regbench.config_entries import Entry
 
 RECORD = "tuning.json"
 # The first of these that the pairs have is what is optimised where the config names no objective.

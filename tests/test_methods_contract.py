@@ -15,8 +15,9 @@ from regbench.contract import phantom
 from regbench.contract.checks import checks_of, pair_of
 from regbench.environments import home_of
 from regbench.methods.card import Card, Method
-from regbench.methods.table import CARDS, build, resolve_parameters
+from regbench.methods.table import CARDS
 from regbench.resources import limit_torch_threads
+from regbench.targets import build_method, method_parameters
 
 # Settings that keep the tests quick; a method that is not named here is tested with its defaults.
 _THREE = {"shrink": (4, 2, 1), "iterations": (30, 15, 0), "smoothing_voxels": (2.0, 1.0, 0.0)}
@@ -37,11 +38,13 @@ QUICK: dict[str, dict[str, Any]] = {
     "elastix-bspline": _COARSE,
     "elastix-affine-bspline": _COARSE,
     "convexadam": {"iterations": 30, "grid_voxels": 4, "search_steps": 3},
+    "adam-instance": {"preset": "fast"},
+    "instance-optimise": {"steps": (30, 20, 10)},
 }
 TRIALS = [
     pytest.param(card, ndim, id=f"{card.name}-{ndim}d")
     for card in CARDS.values()
-    if card.name != "command"
+    if card.name not in ("command", "trained")
     for ndim in card.dimensions
 ]
 
@@ -49,7 +52,7 @@ TRIALS = [
 @cache
 def _prepared(name: str) -> Method:
     """A method, shared by all its tests, so that state kept between calls would show."""
-    method = build(name, resolve_parameters(name, QUICK.get(name, {}), f"methods.{name}"))
+    method = build_method(name, method_parameters(name, QUICK.get(name, {}), f"methods.{name}"))
     getattr(method, "prepare", lambda: None)()
     limit_torch_threads(1)
     return method
@@ -69,7 +72,7 @@ def _skip_what_cannot_run(card: Card, ndim: int) -> None:
     if home.missing or home.python is not None:
         pytest.skip("; ".join(need.install_hint for need in home.missing) or "runs in an environment of its own")
     if card.weights is not None:
-        from regbench.methods.voxelmorph import weight_file
+        from regbench.methods.trained import weight_file
 
         if weight_file(card.weights, ndim) is None:
             pytest.skip(f"no weights '{card.weights}' for {ndim}-D images are shipped")

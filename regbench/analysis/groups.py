@@ -4,6 +4,10 @@ Within a group a value belongs to a metric, a method and a pair. Labels were ave
 metric, repeats are averaged within the pair here, so pairs are the only samples that any statistic sees.
 Only rows with status `ok` carry values. Rows are dicts as in results.jsonl; keys that are missing are treated
 as not measured, never as zero.
+
+Rows of pairs that a method was trained on (see `regbench.leaks`) carry no values either: they are kept apart, and so
+their pairs are no common pairs. A method of which that would leave less than half of the pairs to all the others, or
+none, is not compared at all.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from regbench.analysis.statistics import Interval, mean_interval
+from regbench.leaks import is_left_out
 from regbench.metrics.table import METRICS
 
 # The metric that the headline is about: the first of these that was measured.
@@ -42,13 +47,26 @@ class MethodLabel:
 
 
 @dataclass(frozen=True)
+class Leaked:
+    """The pairs of a group that one method was trained on, kept apart: by pair the reason, its accuracy by metric.
+
+    `is_apart` says that because of them the method is not compared with the others on any pair.
+    """
+
+    reasons: dict[str, str]
+    values: dict[str, ValuesPerPair]
+    is_apart: bool
+
+
+@dataclass(frozen=True)
 class Group:
     """The results of one dataset under one condition.
 
     `dataset` is its name in tables, which tells the label warp where that is not the default: overlap depends on how
     labels were moved, so values of two ways never stand in one group. `source` is the dataset's name in the rows.
     `subjects` maps every pair that was planned to its (fixed, moving) subjects, `values` a metric to a method to
-    a pair to its value, and `statuses` a method to the statuses of all its cases.
+    a pair to its value, and `statuses` a method to the statuses of all its cases. `leaked` has the methods that were
+    trained on some of the pairs.
     """
 
     dataset: str
@@ -59,6 +77,7 @@ class Group:
     finished: dict[str, set[str]]
     statuses: dict[str, list[str]]
     source: str = ""
+    leaked: dict[str, Leaked] = field(default_factory=dict)
     _common: dict[str | None, list[str]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -115,11 +134,14 @@ def higher_is_better(metric: str) -> bool:
     return metric in METRICS and METRICS[metric].direction == "higher"
 
 
-def group_rows(rows: Iterable[Row], order: Sequence[str] = ()) -> list[Group]:
+def group_rows(rows: Iterable[Row], order: Sequence[str] = (), *, with_leaked: bool = False) -> list[Group]:
     """Returns the groups in order of appearance, the unshifted condition of each dataset first.
 
-    Methods stand in the given order of labels; the others follow by paradigm, then by appearance.
+    Methods stand in the given order of labels; the others follow by paradigm, then by appearance. `with_leaked` takes
+    pairs that a method was trained on for pairs like any other.
     """
+    if with_leaked:
+        rows = [{**row, "leaked": None} for row in rows]
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         found.setdefault((shown_dataset(row), str(row.get("condition", UNSHIFTED))), []).append(row)
@@ -136,6 +158,7 @@ def _group(dataset: str, condition: str, rows: list[Row], order: Sequence[str]) 
     finished: dict[str, set[str]] = {}
     statuses: dict[str, list[str]] = {}
     samples: dict[str, dict[str, dict[str, list[float]]]] = {}
+    leaking: dict[str, list[Row]] = {}
     for row in rows:
         label = _method_label(row)
         pair, fixed_and_moving = pair_of(row)
@@ -145,15 +168,51 @@ def _group(dataset: str, condition: str, rows: list[Row], order: Sequence[str]) 
         finished.setdefault(label.name, set())
         if row.get("status") != "ok":
             continue
+        if is_left_out(row):
+            leaking.setdefault(label.name, []).append(row)
+            continue
         finished[label.name].add(pair)
         for metric, value in row_values(row).items():
             samples.setdefault(metric, {}).setdefault(label.name, {}).setdefault(pair, []).append(value)
+    apart = _set_apart(finished, {name: {pair_of(row)[0] for row in kept} for name, kept in leaking.items()}, subjects)
+    for name in apart:
+        finished[name] = set()
     values = {
-        metric: {method: {pair: sum(v) / len(v) for pair, v in pairs.items()} for method, pairs in per_method.items()}
+        metric: {name: _means(pairs) for name, pairs in per_method.items() if name not in apart}
         for metric, per_method in samples.items()
     }
+    leaked = {name: _leaked(kept, name in apart) for name, kept in leaking.items()}
     source = str(rows[0].get("dataset", "?"))
-    return Group(dataset, condition, _ordered(methods, order), subjects, values, finished, statuses, source)
+    shown = _ordered(methods, order)
+    return Group(dataset, condition, shown, subjects, values, finished, statuses, source, leaked)
+
+
+def _means(samples: Mapping[str, Sequence[float]]) -> ValuesPerPair:
+    """Returns the mean over repeats of each pair."""
+    return {pair: sum(values) / len(values) for pair, values in samples.items()}
+
+
+def _leaked(rows: Iterable[Row], is_apart: bool) -> Leaked:
+    """Returns what is known of the pairs that a method was trained on."""
+    reasons: dict[str, str] = {}
+    samples: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        pair = pair_of(row)[0]
+        reasons[pair] = str(row["leaked"].get("reason") or "trained on its subjects")
+        for metric, value in row_values(row).items():
+            samples.setdefault(metric, {}).setdefault(pair, []).append(value)
+    return Leaked(reasons, {metric: _means(pairs) for metric, pairs in samples.items()}, is_apart)
+
+
+def _set_apart(finished: dict[str, set[str]], leaked: dict[str, set[str]], planned: Mapping[str, object]) -> set[str]:
+    """Returns the methods whose leaked pairs would leave too few pairs to compare on: each of them less than half of
+    the pairs, all of them together none at all (those with the most leaked pairs go first).
+    """
+    apart = {name for name, pairs in leaked.items() if not finished[name] or 2 * len(pairs) > len(planned)}
+    rest = sorted((name for name in leaked if name not in apart), key=lambda name: len(leaked[name]))
+    while rest and not set.intersection(*(pairs for name, pairs in finished.items() if pairs and name not in apart)):
+        apart.add(rest.pop())
+    return apart
 
 
 def shown_dataset(row: Row) -> str:

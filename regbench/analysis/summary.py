@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from regbench.analysis.groups import Group, MethodLabel, Row, ValuesPerPair, group_rows, higher_is_better
+from regbench.analysis.groups import (
+    ACCURACY_METRICS,
+    Group,
+    Leaked,
+    MethodLabel,
+    Row,
+    ValuesPerPair,
+    group_rows,
+    higher_is_better,
+)
 from regbench.analysis.statistics import Interval
 from regbench.analysis.takeaway import takeaway
 from regbench.metrics.table import METRICS
@@ -38,6 +47,8 @@ class SummaryRow:
     `n_pairs` are the pairs that all compared methods finished, `coverage` is the share (0 to 1) of the planned
     pairs that this method finished, and the counts are of cases (pairs times repeats). `change` is the paired
     difference of the accuracy metric against identity. `quantiles` are the robust aggregates, such as `dice30`.
+    `n_leaked` of the planned pairs hold subjects that the method was trained on; where `is_apart`, it is not compared
+    because of them, and has no metrics here.
     """
 
     dataset: str
@@ -52,6 +63,8 @@ class SummaryRow:
     change: Interval | None
     metrics: dict[str, MetricSummary]
     quantiles: dict[str, float] = field(default_factory=dict)
+    n_leaked: int = 0
+    is_apart: bool = False
 
     @property
     def accuracy(self) -> Interval | None:
@@ -119,6 +132,7 @@ def _summary(group: Group, method: MethodLabel) -> SummaryRow:
     if metric and group.identity and method.name != group.identity and group.values[metric].get(method.name):
         change = group.difference(metric, method.name, group.identity)
     common = {name: group.common_values(name, method.name) for name in group.values}
+    leaked = group.leaked.get(method.name)
     return SummaryRow(
         dataset=group.dataset,
         condition=group.condition,
@@ -132,6 +146,8 @@ def _summary(group: Group, method: MethodLabel) -> SummaryRow:
         change=change if change and change.n else None,
         metrics={name: _metric_summary(group, values) for name, values in common.items() if values},
         quantiles=_quantiles(common),
+        n_leaked=len(leaked.reasons) if leaked else 0,
+        is_apart=leaked is not None and leaked.is_apart,
     )
 
 
@@ -154,16 +170,58 @@ def _metric_summary(group: Group, values: ValuesPerPair) -> MetricSummary:
 def _group_notes(group: Group) -> list[str]:
     where = f"{group.dataset}, condition {group.condition}"
     planned, common = len(group.subjects), len(group.common_pairs())
-    found = []
-    idle = [m.name for m in group.methods if not group.finished[m.name]]
+    found = _leak_notes(group, where)
+    apart = [name for name, leaked in group.leaked.items() if leaked.is_apart]
+    idle = [m.name for m in group.methods if not group.finished[m.name] and m.name not in apart]
     if idle and group.compared:
         found.append(f"{where}: {', '.join(idle)} finished no pair and is left out of the comparison.")
-    elif idle:
+    elif idle and not apart:
         found.append(f"{where}: no method finished a pair.")
-    if group.compared and common < planned:
+    left = {pair for leaked in group.leaked.values() if not leaked.is_apart for pair in leaked.reasons}
+    if group.compared and common < planned - len(left):
         fewest = min(group.compared, key=lambda name: len(group.finished[name]))
         found.append(
             f"{where}: means are over the {common} of {planned} pairs that all compared methods finished "
             f"(fewest: {fewest}, {len(group.finished[fewest])})."
         )
     return found
+
+
+def _leak_notes(group: Group, where: str) -> list[str]:
+    """Returns which methods were trained on the subjects of which pairs, and what that leaves out."""
+    planned, found = len(group.subjects), []
+    left: dict[str, set[str]] = {
+        name: set(leaked.reasons) for name, leaked in group.leaked.items() if not leaked.is_apart
+    }
+    if left:
+        n = len(set.union(*left.values()))
+        told = "; ".join(f"{name} was {_trained(group.leaked[name], planned)}" for name in left)
+        found.append(f"{where}: {n} of {planned} pairs left out for all methods: {told}.")
+    for name, leaked in group.leaked.items():
+        if leaked.is_apart:
+            found.append(
+                f"{where}: {name} is not compared: it was {_trained(leaked, planned)}{_leaked_accuracy(group, leaked)}."
+            )
+    return found
+
+
+def _trained(leaked: Leaked, planned: int) -> str:
+    """Returns what a method was trained on, in words that say whether it is certain; one pair with its own reason."""
+    reasons = list(dict.fromkeys(leaked.reasons.values()))
+    n = len(leaked.reasons)
+    pairs = f"{'all' if n == planned else f'{n} of'} {planned} pairs" if planned > 1 else "the pair"
+    if len(reasons) == 1:
+        return f"{reasons[0]} ({pairs})"
+    possible = all("not known" in reason or reason.startswith("possibly") for reason in reasons)
+    return f"{'possibly ' if possible else ''}trained on subjects of {pairs} (such as: {reasons[0]})"
+
+
+def _leaked_accuracy(group: Group, leaked: Leaked) -> str:
+    """Returns the mean accuracy that a method reached on pairs it was trained on."""
+    metric = next((name for name in ACCURACY_METRICS if leaked.values.get(name)), None)
+    if metric is None:
+        return ""
+    values = leaked.values[metric]
+    n = len(values)
+    mean = sum(values.values()) / n
+    return f"; {metric} {mean:.3f} there, over {n} pair{'' if n == 1 else 's'} (not comparable)"

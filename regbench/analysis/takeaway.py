@@ -25,6 +25,10 @@ def takeaway(rows: Iterable[Row]) -> str:
     """Returns one or two sentences on what the results mean; it never raises for lack of data."""
     groups = group_rows(rows)
     if not any(group.compared for group in groups):
+        if any(group.leaked for group in groups):
+            return (
+                "All methods that finished were trained on the subjects of these pairs, so there is nothing to compare."
+            )
         return "No case finished, so there is nothing to compare; the failures say why."
     measured = [group for group in groups if group.accuracy_metric]
     if not measured:

@@ -79,14 +79,20 @@ def _package_facts() -> Iterable[tuple[str, str]]:
     """Installed packages in one line, and for every method that lacks one the line that installs it."""
     from regbench.environments import home_of, shared_environments
     from regbench.methods.table import all_cards
+    from regbench.methods.weights_table import fetch_hint
 
     packages = required_packages()
     yield "packages", ", ".join(f"{name} {version}" for name, version in packages if version)
     yield "missing", ", ".join(f"pip install {name}" for name, version in packages if version is None)
-    lacking = {name: home_of(name).missing for name in all_cards()}
-    yield "methods", ", ".join(name for name, missing in lacking.items() if not missing)
+    cards = all_cards()
+    lacking = {name: home_of(name).missing for name in cards}
+    weightless = {
+        name: hint for name, card in cards.items() if not lacking[name] and (hint := fetch_hint(card.weights))
+    }
+    yield "methods", ", ".join(name for name, missing in lacking.items() if not missing and name not in weightless)
     hints = {name: ", ".join(need.install_hint for need in missing) for name, missing in lacking.items() if missing}
     yield "not installed", "\n".join(f"{name}: {hint}" for name, hint in hints.items())
+    yield "weights missing", "\n".join(f"{name}: {hint}" for name, hint in weightless.items())
     yield "environments", "\n".join(_environment_words(name, cards) for name, cards in shared_environments().items())
 
 

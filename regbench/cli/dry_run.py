@@ -19,6 +19,7 @@ def show_plan(
 ) -> ExitCode:
     """Prints a line per dataset, condition and method with its cases; NOTHING_DONE for an empty plan."""
     from regbench.cli.console import messages, output, say, table
+    from regbench.leaks import leak_sentences
     from regbench.plan import make_plan
 
     plan = make_plan(config, only=only, limit=limit)
@@ -37,7 +38,7 @@ def show_plan(
         result.add_row(*group, str(len(cases)), str(n_done), str(len(cases) - n_done))
     console = output()
     console.print(result, "")
-    for sentence in _foreseen(plan.cases, done):
+    for sentence in [*_foreseen(plan.cases, done), *leak_sentences(plan.cases, config.leaks)]:
         say(console, sentence)
     n_pairs = len({(case.dataset, case.pair["id"]) for case in plan.cases})
     n_to_do = sum(case.key not in done for case in plan.cases)

@@ -25,6 +25,15 @@ SUBCOMMANDS: dict[str, str] = {
 }
 
 
+# How a network wants intensities, in words.
+_INTENSITIES = {
+    "min-max": "each image from 0 to 1",
+    "percentile": "each image, its 99.5th percentile at 1",
+    "divide-255": "divided by 255",
+    "as-is": "as they are",
+}
+
+
 class _Methods(click.Group):
     """A group that takes a word which is none of its commands for the name of a method to show."""
 
@@ -76,34 +85,49 @@ def _show_one(name: str) -> int:
 
 
 def show_methods(console: Console) -> None:
-    """Prints the table of all methods, and below it what to install for those that lack something."""
+    """Prints the table of all methods, and below it what to install or to fetch for those that lack something."""
     from regbench.environments import home_of
     from regbench.methods.table import all_cards
+    from regbench.methods.weights_table import fetch_hint
 
     console.print(methods_table(), "")
     for item in all_cards().values():
         for need in home_of(item.name).missing:
             console.print(f"{item.name} needs {need.name}:  {need.install_hint}", markup=False, soft_wrap=True)
+    for item in all_cards().values():
+        if hint := fetch_hint(item.weights):
+            console.print(f"{item.name} needs its weights, which are missing:  {hint}", markup=False, soft_wrap=True)
     console.print("More about one:  regbench methods NAME", style="dim")
 
 
 def methods_table() -> Table:
     from regbench.cli.console import table
-    from regbench.environments import home_of
     from regbench.methods.table import all_cards
 
     result = table("method", "paradigm", "learns from", "transformation", "dims", "installed")
     for item in all_cards().values():
-        home = home_of(item.name)
         result.add_row(
             item.name,
             item.paradigm,
             "-" if item.supervision == "none" else item.supervision,
             item.transformation,
             _dimensions(item),
-            "[red]no[/red]" if home.missing else "yes" if home.python is None else "apart",
+            _state_words(item),
         )
     return result
+
+
+def _state_words(item: Card) -> str:
+    """Whether a method is installed, here or apart, and has its weights."""
+    from regbench.environments import home_of
+    from regbench.methods.weights_table import fetch_hint
+
+    home = home_of(item.name)
+    if home.missing:
+        return "[red]no[/red]"
+    if fetch_hint(item.weights):
+        return "[yellow]no weights[/yellow]"
+    return "yes" if home.python is None else "apart"
 
 
 def _dimensions(item: Card) -> str:
@@ -129,9 +153,10 @@ def show_card(console: Console, item: Card) -> None:
                 ("transformation", item.transformation),
                 ("dimensions", _dimensions(item)),
                 ("grids", item.grids),
+                *_input_facts(method_class(item.name)),
                 ("installed", ", ".join(f"no: {p.install_hint}" for p in home.missing) or f"yes, {home.version}"),
                 ("environment", _environment_words(item, home.python)),
-                ("weights", item.weights or ""),
+                ("weights", _weights_words(item)),
                 ("trained on", _words(item.trained_on)),
                 ("deterministic", item.deterministic),
                 ("citation", item.citation),
@@ -153,6 +178,36 @@ def show_card(console: Console, item: Card) -> None:
     console.print(f"\nIn a config:  methods: [{_example(item)}]", markup=False, soft_wrap=True, style="dim")
 
 
+def _weights_words(item: Card) -> str:
+    """The name of the weights of a method, and whether they are there."""
+    from regbench.methods.weights_table import WEIGHTS, fetch_hint
+
+    if item.weights not in WEIGHTS:
+        return item.weights or ""
+    hint = fetch_hint(item.weights)
+    return f"{item.weights}, missing: {hint}" if hint else f"{item.weights}, fetched"
+
+
+def _input_facts(cls: type) -> list[tuple[str, str]]:
+    """What a released network wants to see with its default parameters; nothing for any other method."""
+    from regbench.errors import RegbenchError
+    from regbench.methods.released import Convention
+
+    try:
+        convention = cls().convention if hasattr(cls, "convention") else None
+    except (TypeError, RegbenchError):
+        convention = None
+    if not isinstance(convention, Convention):
+        return []
+    shape = "x".join(map(str, convention.shape))
+    sizes = f"multiples of {convention.multiple}" if convention.multiple else f"fixed, {shape}"
+    return [
+        ("orientation", f"{convention.orientation}, at {convention.spacing_mm:g} mm"),
+        ("shape", f"{sizes} (trained on {shape})" if convention.multiple else sizes),
+        ("intensity", _INTENSITIES[convention.intensity]),
+    ]
+
+
 def _environment_words(item: Card, python: str | None) -> str:
     """What a method's own environment holds, and where it is."""
     if item.environment is None:
@@ -170,7 +225,8 @@ def _words(values: object) -> str:
 
     if not isinstance(values, Mapping):
         return str(values)
-    return "; ".join(f"{key}: {value_words(value)}" for key, value in values.items())
+    # `families` says the same for the machine.
+    return "; ".join(f"{key}: {value_words(value)}" for key, value in values.items() if key != "families")
 
 
 def _example(item: Card) -> str:

@@ -10,7 +10,8 @@ import click
 from regbench.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from regbench.config import Entry, RunConfig
+    from regbench.config import RunConfig
+    from regbench.config_entries import Entry
 
 
 @click.command(

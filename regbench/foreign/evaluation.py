@@ -30,7 +30,8 @@ from regbench.runner import RunListener, SilentListener, make_row
 from regbench.store import RunStore, new_run_id
 
 if TYPE_CHECKING:
-    from regbench.config import Entry, RunConfig
+    from regbench.config import RunConfig
+    from regbench.config_entries import Entry
     from regbench.datasets.protocol import Dataset, PairRef
 
 PARADIGMS = ("none", "classical", "learned", "hybrid")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from regbench.errors import ConfigError
 from regbench.parameters import nearest
-from regbench.weights import WeightFile
+from regbench.weights import WeightFile, fetched_path
 
 _RAW = "https://raw.githubusercontent.com"
 
@@ -234,3 +234,9 @@ def weights(name: str) -> WeightFile:
     if name not in WEIGHTS:
         raise ConfigError(f"unknown weights '{name}'{nearest(name, list(WEIGHTS))}; known: {', '.join(WEIGHTS)}")
     return WEIGHTS[name]
+
+
+def fetch_hint(name: str | None) -> str | None:
+    """The line that fetches released weights that are not here yet; None if they are, or are none of these."""
+    row = WEIGHTS.get(name or "")
+    return f"regbench weights fetch {name}" if row is not None and fetched_path(row) is None else None
