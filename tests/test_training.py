@@ -1,7 +1,8 @@
-"""Training: losses against analytic truth, recipes, resume, and the model file."""
+"""Training: recipes, resume, and the model file."""
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +11,13 @@ import yaml
 torch = pytest.importorskip("torch")
 
 from regbench.datasets.mni_cohort import MniCohort  # noqa: E402
-from regbench.errors import ConfigError, MethodDeclined, MethodError  # noqa: E402
-from regbench.methods.voxelmorph import VoxelMorph, load_network, network_input  # noqa: E402
-from regbench.training import losses  # noqa: E402
+from regbench.errors import ConfigError, MethodDeclined  # noqa: E402
+from regbench.methods.trained import VoxelMorph, load_network  # noqa: E402
+from regbench.training.grids import training_grid  # noqa: E402
 from regbench.training.loop import train_from_config  # noqa: E402
 from regbench.training.recipe import load_recipe  # noqa: E402
-from regbench.training.subjects import training_grid  # noqa: E402
-from regbench.volume import Grid, Image  # noqa: E402
 
+CONFIGS = Path(__file__).parent.parent / "configs" / "train"
 RECIPE = {
     "name": "tiny",
     "dataset": {"mni-cohort": {"ndim": 2, "spacing_mm": 8}},
@@ -32,35 +32,6 @@ def _write(folder, **changes):
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump({**RECIPE, **changes}))
     return path
-
-
-def test_lncc_is_zero_for_linearly_related_images_and_ignores_flat_windows():
-    torch.manual_seed(0)
-    image = torch.rand(1, 1, 20, 20)
-    assert losses.lncc_loss(image, 0.5 * image) < 0.01
-    assert losses.lncc_loss(image, 0.5 * image + 0.2) < 0.05  # zero padding breaks the offset in border windows
-    assert losses.lncc_loss(image, torch.rand(1, 1, 20, 20)) > 0.8
-    half = image.clone()
-    half[..., :10] = 0.3
-    assert losses.lncc_loss(half, half) < 0.01
-
-
-def test_box_mean_is_the_mean_over_the_cube():
-    image = torch.rand(1, 1, 9, 9, 9)
-    assert losses.box_mean(image, 3)[0, 0, 4, 4, 4] == pytest.approx(image[0, 0, 3:6, 3:6, 3:6].mean().item(), rel=1e-5)
-
-
-def test_diffusion_of_a_ramp_is_its_mean_squared_slope():
-    ramp = torch.zeros(1, 2, 10, 10)
-    ramp[0, 0] = 3.0 * torch.arange(10.0).view(10, 1)
-    assert losses.diffusion_loss(ramp).item() == pytest.approx(9.0 / 4)
-
-
-def test_soft_dice_leaves_out_absent_labels():
-    fixed = torch.zeros(1, 3, 8, 8)
-    fixed[:, 0, :4], fixed[:, 1, 4:] = 1, 1
-    assert losses.soft_dice_loss(fixed, fixed).item() == pytest.approx(0.0, abs=1e-6)
-    assert losses.soft_dice_loss(fixed, fixed.flip(2)).item() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -136,31 +107,17 @@ def test_a_model_is_a_method_that_knows_what_it_was_trained_on(tmp_path):
         method.register(volume.load(volume.pair_refs()[0]).blind())
 
 
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_that_are_shipped_are_valid(tmp_path, path):
+    content = yaml.safe_load(path.read_text())
+    content.pop("start_from", None)
+    (tmp_path / path.name).write_text(yaml.safe_dump(content))
+    recipe = load_recipe(tmp_path / path.name)
+    assert recipe.name == path.stem
+    assert recipe.dataset is not None or recipe.source is not None
+
+
 def test_a_folder_of_another_recipe_is_refused(tmp_path):
     train_from_config(_write(tmp_path), tmp_path / "run", lambda _: None)
     with pytest.raises(ConfigError, match="another recipe"):
         train_from_config(_write(tmp_path, seed=1), tmp_path / "run", lambda _: None)
-
-
-def test_weights_that_cannot_be_loaded_are_one_sentence(tmp_path):
-    broken = tmp_path / "broken.safetensors"
-    broken.write_bytes(b"not weights")
-    with pytest.raises(MethodError, match=r"broken\.safetensors"):
-        VoxelMorph(weights=str(broken)).prepare()
-    with pytest.raises(MethodError, match="do not exist"):
-        VoxelMorph(weights=str(tmp_path / "none.safetensors")).prepare()
-
-
-def test_network_input_does_not_depend_on_the_intensity_scale():
-    grid = Grid.from_spacing((20, 20), 2.0)
-    array = np.random.default_rng(0).random((20, 20))
-    target = Grid.from_spacing((12, 12), 3.0)
-    assert np.allclose(
-        network_input(Image(array, grid), target), network_input(Image(700 * array, grid), target), atol=1e-5
-    )
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_a_refusal_with_a_reason():
-    with pytest.raises(MethodDeclined, match="no CUDA GPU"):
-        VoxelMorph(device="cuda").prepare()

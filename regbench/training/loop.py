@@ -1,266 +1,355 @@
-"""The training loop: random ordered pairs of training subjects, checkpoints, validation, the model file.
+"""The training loop: pairs, loss, optimiser, checkpoints, validation, the model file.
 
-A run can be killed and started again: it goes on from the last checkpoint, and because the pairs and the
-labels of a step are drawn from a generator seeded by (seed, step), it sees the same pairs as an
-undisturbed run. The weights kept are those with the best validation score: Dice on the validation
-subjects for supervised training, similarity for unsupervised training, which sees no label.
+A run can be killed and started again: it goes on from the last checkpoint, and because all that is random in a step is
+drawn from generators seeded by (seed, step), it sees the same pairs as an undisturbed run. On a CPU, with the same
+number of threads, it ends with the same weights and the same log, bit for bit; some operations of a GPU add in any
+order. The weights kept are those with the best validation score: Dice for training with labels, similarity without.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import logging
 import math
-import platform
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from regbench import __version__
-from regbench.errors import ConfigError, StoreError
-from regbench.methods.nets.spatial import warp
-from regbench.methods.nets.unet import RegistrationUNet
-from regbench.methods.voxelmorph import TrainedNetwork, load_network
-from regbench.metrics.overlap import overlap_counts
-from regbench.training import losses
-from regbench.training.recipe import ScheduleRecipe, TrainingRecipe, load_recipe
-from regbench.training.subjects import TrainingSet, load_training_set
-from regbench.volume import Grid, Labels
-
-logger = logging.getLogger(__name__)
+from regbench.errors import ConfigError, MethodDeclined, MethodError, RegbenchError
+from regbench.methods.nets.trainable import build_network, check_network
+from regbench.methods.trained import TrainedNetwork, load_network
+from regbench.training.augmentation import augmented
+from regbench.training.checkpoints import Row, State, write_log
+from regbench.training.curves import draw_curves
+from regbench.training.data import TrainingData, training_data
+from regbench.training.folder import CHECKPOINT, CURVES, LOG, claim, training_folder
+from regbench.training.model_card import model_card
+from regbench.training.model_file import write_model
+from regbench.training.recipe import TrainingRecipe, load_recipe
+from regbench.training.schedule import make_optimiser, rate
+from regbench.training.sources import Batch
+from regbench.training.stopping import StopRequest
+from regbench.training.terms import Terms, reduced_batch, term_names
+from regbench.training.validation import Validation
 
 Message = Callable[[str], None]
 
+_NUMBERS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# A picture takes a second; training shares its cores with it.
+_CURVES_S = 60.0
+# So many steps are averaged for what is shown of the loss.
+_SHOWN_STEPS = 20
 
-@dataclass
-class _State:
-    """What a checkpoint holds."""
 
-    network: RegistrationUNet
-    optimiser: torch.optim.Optimizer
-    step: int = 0
-    seconds: float = 0.0
-    best_score: float = -math.inf
+class Diverged(MethodError):
+    """A training whose loss or gradient is no longer finite."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: the terms are means over the latest steps, `left_s` is None before it can be known."""
+
+    step: int
+    steps: int
+    seconds: float
+    left_s: float | None
+    terms: Row
+    validation: Row = field(default_factory=dict)
     best_step: int = 0
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-
-    def save(self, path: Path) -> None:
-        temporary = path.with_suffix(".tmp")
-        content = {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "best_weights": self.best_weights,
-            **{k: getattr(self, k) for k in ("step", "seconds", "best_score", "best_step")},
-        }
-        try:
-            torch.save(content, temporary)
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:  # torch's writer tells of a full disk by a RuntimeError
-            temporary.unlink(missing_ok=True)
-            raise StoreError(f"{path}: the checkpoint cannot be written; free some space and start again") from error
-
-    def load(self, path: Path) -> None:
-        content = torch.load(path, weights_only=True)
-        self.network.load_state_dict(content.pop("network"))
-        self.optimiser.load_state_dict(content.pop("optimiser"))
-        for key, value in content.items():
-            setattr(self, key, value)
 
 
-def train_from_config(config: Path, output: Path | None, message: Message) -> Path:
+def train_from_config(
+    config: Path, output: Path | None, message: Message, progress: Callable[[Progress], None] = lambda _: None
+) -> Path:
     """Trains what the config describes and returns the path of the weights (safetensors, with its card beside).
 
     `output` is the folder of the training run (default: runs/train/<name>); an unfinished run there goes on.
     """
     recipe = load_recipe(config)
-    folder = output or Path("runs") / "train" / recipe.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be made ({error.strerror}); choose another folder with -o") from error
-    _claim(folder, recipe)
+    check_device(recipe)
+    folder = training_folder(recipe, output)
+    claim(folder, recipe)
     torch.set_num_threads(recipe.schedule.threads)
-    data = load_training_set(recipe.dataset, "train", recipe.spacing_mm, message)
-    validation = load_training_set(recipe.dataset, "validation", recipe.spacing_mm, message)
-    return _Training(recipe, folder, data, validation, message).run()
+    return Training(recipe, folder, training_data(recipe, message), message, progress).run()
 
 
-def _claim(folder: Path, recipe: TrainingRecipe) -> None:
-    """Notes the recipe in its folder; ConfigError if the folder belongs to another one."""
-    path, content = folder / "recipe.json", recipe.model_dump_json(indent=2)
-    if not path.exists():
-        path.write_text(content, encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != content:
-        raise ConfigError(f"{folder}: holds the training of another recipe; choose another folder with -o")
+def check_device(recipe: TrainingRecipe) -> None:
+    """Raises MethodDeclined where the recipe asks for a GPU that is not there."""
+    if recipe.schedule.device == "cuda" and not torch.cuda.is_available():
+        raise MethodDeclined("schedule.device is cuda, and torch finds no CUDA GPU; use `device: cpu`")
 
 
-class _Training:
+class Training:
+    """One training: its network, its data, and where it stands."""
+
     def __init__(
-        self, recipe: TrainingRecipe, folder: Path, data: TrainingSet, validation: TrainingSet, message: Message
+        self,
+        recipe: TrainingRecipe,
+        folder: Path,
+        data: TrainingData,
+        message: Message,
+        progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        self.recipe, self.folder, self.data, self.validation, self.message = recipe, folder, data, validation, message
+        self.recipe, self.folder, self.data = recipe, folder, data
+        self.message, self._progress = message, progress
+        self.device, self._numbers = recipe.schedule.device, _NUMBERS[recipe.schedule.numbers]
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         torch.manual_seed(recipe.seed)
-        network = RegistrationUNet(data.grid.ndim, recipe.network.channels, recipe.network.squarings)
+        network = build_network(data.network, data.source.grid.ndim)
         self.start: TrainedNetwork | None = None
         if recipe.start_from is not None:
-            self.start = load_network(recipe.start_from)
+            self.start = _loaded_start(recipe.start_from, data.network)
             network.load_state_dict(self.start.network.state_dict())
-        optimiser = torch.optim.Adam(network.parameters(), lr=recipe.schedule.learning_rate)
-        self.state = _State(network, optimiser)
-        self.scans = torch.from_numpy(data.scans)[:, None]
-        self.labels = torch.from_numpy(data.labels)[:, None]
-        self.supervised = recipe.loss.dice > 0
+        network.to(self.device)
+        scaler = torch.amp.GradScaler(self.device, enabled=self._numbers == torch.float16)
+        self.state = State(network, make_optimiser(recipe.schedule, network.parameters()), scaler)
+        self._check_data()
+        self._terms: dict[int, Terms] = {}
+        self._validation = Validation(recipe, data.validation, self.device)
+        self._recent: list[Row] = []
+        self._begun = (0, 0.0)
+        self._drawn_at = time.monotonic()
+        self._ahead: tuple[int, Future[tuple[Batch, np.random.Generator]]] | None = None
+        # One thread, and only where the processor has nothing else to do.
+        self._drawer = ThreadPoolExecutor(1) if self.device == "cuda" else None
+
+    def _check_data(self) -> None:
+        source, recipe = self.data.source, self.recipe
+        if recipe.needs_labels and not len(source.label_values):
+            raise ConfigError(
+                "loss: the training data have no labels; set `dice` and `cross_entropy` to 0, or add them"
+            )
+        multiple = int(getattr(self.state.network, "multiple", 1))
+        for phase in recipe.phases:
+            if any(n % (multiple * phase.reduce) for n in source.grid.shape):
+                shape = "x".join(map(str, source.grid.shape))
+                raise ConfigError(f"phases: {shape} voxels reduced by {phase.reduce} are no multiples of {multiple}, "
+                                  "which the network needs; reduce by less, or give a `grid`")  # fmt: skip
+        if recipe.needs_truth and source.draw(np.random.default_rng(0), 1).displacement is None:
+            raise ConfigError("loss.truth: the right displacement is not known; use a source, `deform`, or take it out")
+        if any(axis >= source.grid.ndim or axis < 0 for axis in recipe.augmentation.flip):
+            raise ConfigError(f"augmentation.flip: axes of {source.grid.ndim}-D images are 0 to {source.grid.ndim - 1}")
+
+    # -- the whole -----------------------------------------------------------------------------------
 
     def run(self) -> Path:
-        schedule, state = self.recipe.schedule, self.state
-        checkpoint = self.folder / "checkpoint.pt"
+        """Trains to the end, or until it is stopped, and returns the path of the weights.
+
+        Raises KeyboardInterrupt where it was interrupted, after a checkpoint; `Diverged` where it cannot go on.
+        """
+        checkpoint = self.folder / CHECKPOINT
         if checkpoint.exists():
-            state.load(checkpoint)
-            self.message(f"going on from step {state.step}")
+            self.state.load(checkpoint)
+            self.message(f"going on from step {self.state.step}")
+        try:
+            with StopRequest() as stop:
+                self._steps(checkpoint, stop)
+        finally:
+            if self._drawer is not None:
+                self._drawer.shutdown(wait=False, cancel_futures=True)
+        if stop.name:
+            self.message(f"stopped at step {self.state.step} by {stop.name}; the same command goes on from there")
+            raise KeyboardInterrupt
+        return self._finish()
+
+    def _steps(self, checkpoint: Path, stop: StopRequest) -> None:
+        schedule, state = self.recipe.schedule, self.state
         started, saved = time.monotonic() - state.seconds, time.monotonic()
-        running: list[dict[str, float]] = []
-        while state.step < schedule.steps:
-            running.append(self._step())
-            state.step += 1
+        self._begun = (state.step, time.monotonic())
+        limit_s = math.inf if schedule.minutes is None else 60 * schedule.minutes
+        while state.step < schedule.steps and not state.stopped and state.seconds < limit_s and not stop.name:
+            self._guarded_step()
             state.seconds = time.monotonic() - started
-            if state.step % schedule.validate_every == 0 or state.step == schedule.steps:
-                self._validate(running)
-                running = []
-            if time.monotonic() - saved > 60 * schedule.checkpoint_minutes or state.step == schedule.steps:
+            is_last = state.step == schedule.steps
+            if is_last or state.step % schedule.validate_every == 0:
+                self._validate()
+            elif schedule.log_every and state.step % schedule.log_every == 0:
+                self._log({})
+            if is_last or state.stopped or time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
                 state.save(checkpoint)
                 saved = time.monotonic()
-        return self._write_model()
+            self._progress(self._where())
+        if stop.name or (state.seconds >= limit_s and state.step < schedule.steps):
+            state.save(checkpoint)
 
-    def _step(self) -> dict[str, float]:
-        schedule, state = self.recipe.schedule, self.state
-        rng = np.random.default_rng([self.recipe.seed, state.step])
-        pairs = np.stack([rng.choice(len(self.data.subjects), 2, replace=False) for _ in range(schedule.batch)])
-        for group in state.optimiser.param_groups:
-            group["lr"] = schedule.learning_rate * _rate(state.step, schedule)
-        state.network.train()
-        terms = self._losses(pairs[:, 0], pairs[:, 1], rng)
-        total = torch.stack(list(terms.values())).sum()
-        state.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
-        state.optimiser.step()
-        return {name: float(value.detach()) for name, value in terms.items()}
-
-    def _losses(self, fixed_ids: np.ndarray, moving_ids: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
-        recipe = self.recipe.loss
-        fixed, moving = self.scans[fixed_ids], self.scans[moving_ids]
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.schedule.bfloat16):
-            displacement = self.state.network(fixed, moving)
-        terms = {"diffusion": recipe.diffusion * losses.diffusion_loss(displacement)}
-        if recipe.similarity_weight > 0:
-            terms["similarity"] = recipe.similarity_weight * self._similarity(fixed, warp(moving, displacement))
-        if self.supervised:
-            n = min(recipe.labels_per_step, len(self.data.label_values))
-            chosen = torch.from_numpy(
-                rng.choice(self.data.label_values, n, replace=False).astype(self.data.labels.dtype)
+    def _guarded_step(self) -> None:
+        try:
+            row = self._step()
+        except Diverged as error:
+            kept = ""
+            if self.state.best_weights:
+                self.state.stopped = "diverged"
+                kept = f"; the weights of step {self.state.best_step} are in {self._finish()}"
+            advice = (
+                "try a lower learning_rate, a smaller `clip`, more `warmup` or `precision: float32` in a new folder"
             )
-            chosen = chosen.view(1, -1, *[1] * self.data.grid.ndim)
-            one_hot_fixed = (self.labels[fixed_ids] == chosen).float()
-            one_hot_moving = (self.labels[moving_ids] == chosen).float()
-            overlap = losses.soft_dice_loss(one_hot_fixed, warp(one_hot_moving, displacement))
-            rise = min(self.state.step / recipe.dice_rise, 1.0) if recipe.dice_rise else 1.0
-            terms["dice"] = rise * recipe.dice * overlap
-        return terms
+            raise Diverged(f"{error}; {advice}{kept}") from None
+        self.state.step += 1
+        self.state.running.append(row)
+        self._recent = [*self._recent[1 - _SHOWN_STEPS :], row]
 
-    def _similarity(self, fixed: Tensor, moved: Tensor) -> Tensor:
-        if self.recipe.loss.similarity == "lncc":
-            return losses.lncc_loss(fixed, moved, self.recipe.loss.window)
-        return losses.mse_loss(fixed, moved)
+    def seconds_per_step(self, n: int, first: int) -> float:
+        """The mean seconds of `n` steps from `first` on, after one to warm up; images are read before.
 
-    @torch.inference_mode()
-    def _validate(self, running: list[dict[str, float]]) -> None:
-        state = self.state
-        state.network.eval()
-        n = len(self.validation.subjects)
-        scores = [self._score(i % n, (i + 1) % n) for i in range(min(self.recipe.validation_pairs, n))]
-        similarity, dice, before = (float(np.mean(column)) for column in zip(*scores, strict=True))
-        score = dice if self.supervised else similarity
-        if score > state.best_score:
-            state.best_score, state.best_step = score, state.step
-            state.best_weights = {k: v.detach().clone() for k, v in state.network.state_dict().items()}
-        means = {k: float(np.mean([r[k] for r in running])) for k in running[0]}
-        self._log({"step": state.step, "seconds": round(state.seconds, 1), **means, "validation_similarity": similarity,
-                   "validation_dice": dice, "validation_dice_before": before})  # fmt: skip
-        parts = "  ".join(f"{k} {v:.4f}" for k, v in means.items())
+        Changes the weights.
+        """
+        self.state.step = first
+        taken = []
+        for _ in range(n + 1):
+            self._draw(self.state.step)
+            begun = time.monotonic()
+            self._guarded_step()
+            taken.append(time.monotonic() - begun)
+        return sum(taken[1:]) / n
+
+    def seconds_per_validation(self) -> float:
+        """The seconds of a validation, from its first pair."""
+        return len(self.data.validation) * self._validation.seconds_of_pair(self.state.network)
+
+    # -- a step --------------------------------------------------------------------------------------
+
+    def _step(self) -> Row:
+        schedule, state = self.recipe.schedule, self.state
+        batch, rng = self._batch()
+        for group in state.optimiser.param_groups:
+            group["lr"] = schedule.learning_rate * rate(state.step, schedule)
+        state.network.train()
+        terms = self._terms_now()(state.network, batch, rng, state.step, self._numbers)
+        row = {name: float(value.detach()) for name, value in terms.items()}
+        if not all(map(math.isfinite, row.values())):
+            told = ", ".join(f"{name} {value:.3g}" for name, value in row.items())
+            raise Diverged(f"step {state.step + 1}: the loss is not finite ({told})")
+        if not terms:
+            return row
+        state.optimiser.zero_grad(set_to_none=True)
+        state.scaler.scale(torch.stack(list(terms.values())).sum()).backward()
+        state.scaler.unscale_(state.optimiser)
+        length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), schedule.clip or math.inf)
+        if not state.scaler.is_enabled() and not math.isfinite(float(length)):
+            raise Diverged(f"step {state.step + 1}: the gradient is not finite")
+        # In half precision a gradient that is not finite lowers the scale, and the step is left out.
+        state.scaler.step(state.optimiser)
+        state.scaler.update()
+        return row
+
+    def _terms_now(self) -> Terms:
+        phase = self.recipe.phase(self.state.step)
+        key = self.recipe.phases.index(phase) if phase in self.recipe.phases else -1
+        if key not in self._terms:
+            loss = self.recipe.loss_in(phase) if key >= 0 else self.recipe.loss
+            self._terms[key] = Terms(loss, self.data.source.label_values)
+        return self._terms[key]
+
+    def _batch(self) -> tuple[Batch, np.random.Generator]:
+        """The pairs of this step on the device, and the generator for what else is drawn in it."""
+        step = self.state.step
+        if self._ahead is not None and self._ahead[0] == step:
+            batch, rng = self._ahead[1].result()
+        else:
+            batch, rng = self._draw(step)
+        if self._drawer is not None and step + 1 < self.recipe.schedule.steps:
+            self._ahead = (step + 1, self._drawer.submit(self._draw, step + 1))
+        batch = batch.to(self.device)
+        changes = np.random.default_rng([self.recipe.seed, step, 1])
+        batch = augmented(batch, self.recipe.augmentation, changes, self.data.source.grid.spacing_mm)
+        return reduced_batch(batch, self.recipe.phase(step).reduce), rng
+
+    def _draw(self, step: int) -> tuple[Batch, np.random.Generator]:
+        rng = np.random.default_rng([self.recipe.seed, step])
+        return self.data.source.draw(rng, self.recipe.schedule.batch), rng
+
+    # -- what is told ----------------------------------------------------------------------------------
+
+    def _validate(self) -> None:
+        state, schedule = self.state, self.recipe.schedule
+        scores = self._judge()
+        row = self._log({f"validation_{name}": value for name, value in scores.items()})
+        left = self._where().left_s
+        parts = "  ".join(f"{name} {row[name]:.4f}" for name in self._term_names() if name in row)
+        words = [f"{name} {scores[name]:.4f}" for name in ("similarity", "error") if name in scores]
+        words += [f"Dice {scores['dice_before']:.3f} -> {scores['dice']:.3f}"] if "dice" in scores else []
         self.message(
-            f"step {state.step}/{self.recipe.schedule.steps}  {state.seconds:.0f} s  {parts}  "
-            f"validation: similarity {similarity:.4f}, Dice {before:.3f} -> {dice:.3f}"
+            f"step {state.step}/{schedule.steps}  {state.seconds:.0f} s  {parts}  validation: {', '.join(words)}"
+            + (f"  {left:.0f} s left" if left and state.step < schedule.steps else "")
         )
+        if schedule.patience is not None and state.since_best >= schedule.patience:
+            state.stopped = f"no better score in {state.since_best} validations"
+            self.message(f"stopped at step {state.step}: {state.stopped}")
+        if time.monotonic() - self._drawn_at > _CURVES_S and state.step < schedule.steps:
+            draw_curves(self.folder / CURVES, self.recipe.name, state.rows, state.best_step)
+            self._drawn_at = time.monotonic()
 
-    def _score(self, fixed_id: int, moving_id: int) -> tuple[float, float, float]:
-        """Similarity and mean label Dice of one validation pair after, and Dice before, registration."""
-        data = self.validation
-        fixed, moving = (torch.from_numpy(data.scans[i])[None, None] for i in (fixed_id, moving_id))
-        displacement = self.state.network(fixed, moving)
-        similarity = 1.0 - float(self._similarity(fixed, warp(moving, displacement)))
-        labels = torch.from_numpy(data.labels[moving_id].astype(np.float32))[None, None]
-        moved = warp(labels, displacement, mode="nearest")[0, 0].numpy().astype(np.int64)
-        return similarity, *(
-            _mean_dice(data.labels[fixed_id], other, data.grid) for other in (moved, data.labels[moving_id])
-        )  # type: ignore[return-value]
+    def _judge(self) -> Row:
+        """The validation scores of the weights as they are; the best so far are kept."""
+        state = self.state
+        scores = self._validation(state.network)
+        score = self._validation.score(scores)
+        state.since_best += 1
+        if score > state.best_score:
+            state.best_score, state.best_step, state.since_best = score, state.step, 0
+            state.best_scores = {**self._validation.per_pair, "mean": scores}
+            state.best_weights = {k: v.detach().cpu().clone() for k, v in state.network.state_dict().items()}
+        return scores
 
-    def _log(self, entry: dict[str, float]) -> None:
-        path = self.folder / "training.csv"
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, entry.keys())
-            if is_new:
-                writer.writeheader()
-            writer.writerow(entry)
+    def _log(self, more: Row) -> Row:
+        """The new row of the log: means over the steps since the last one."""
+        state = self.state
+        names = {name for row in state.running for name in row}
+        means = {n: float(np.mean([r[n] for r in state.running if n in r])) for n in self._term_names() if n in names}
+        lr = self.recipe.schedule.learning_rate * rate(max(state.step - 1, 0), self.recipe.schedule)
+        row = {"step": state.step, "seconds": round(state.seconds, 1), "learning_rate": lr, **means, **more}
+        state.rows.append(row)
+        state.running = []
+        self._write_log()
+        return row
 
-    def _write_model(self) -> Path:
-        from safetensors.torch import save_file
+    def _term_names(self) -> list[str]:
+        return term_names(self.recipe.losses)
 
-        card = self._card()
-        path = self.folder / "model.safetensors"
-        # Half precision: the field changes by far less than a hundredth of a voxel, and the file halves.
-        weights = {name: tensor.half().contiguous() for name, tensor in self.state.best_weights.items()}
-        save_file(weights, str(path), metadata={"regbench": json.dumps(card, sort_keys=True)})
-        (self.folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    def _write_log(self) -> None:
+        names = [key for row in self.state.rows for key in row]
+        fixed = ["step", "seconds", "learning_rate", *self._term_names()]
+        write_log(self.folder / LOG, list(dict.fromkeys([*fixed, *names])), self.state.rows)
+
+    def _where(self) -> Progress:
+        state, steps = self.state, self.recipe.schedule.steps
+        done, since = state.step - self._begun[0], time.monotonic() - self._begun[1]
+        left = since / done * (steps - state.step) if done else None
+        if left is not None and self.recipe.schedule.minutes is not None:
+            left = min(left, max(60 * self.recipe.schedule.minutes - state.seconds, 0.0))
+        names = dict.fromkeys(key for row in self._recent for key in row)
+        terms = {n: float(np.mean([row[n] for row in self._recent if n in row])) for n in names}
+        judged = next((row for row in reversed(state.rows) if any(k.startswith("validation_") for k in row)), {})
+        validation = {k.removeprefix("validation_"): v for k, v in judged.items() if k.startswith("validation_")}
+        return Progress(state.step, steps, state.seconds, left, terms, validation, state.best_step)
+
+    def _finish(self) -> Path:
+        """Writes log, curves, and the model of the best weights."""
+        if not self.state.best_weights:
+            self._judge()
+        if not self.state.best_weights:
+            raise Diverged(f"step {self.state.step}: the validation score is not finite; try a lower learning_rate")
+        if self.state.rows:
+            self._write_log()
+            draw_curves(self.folder / CURVES, self.recipe.name, self.state.rows, self.state.best_step)
+        card = model_card(self.recipe, self.data, self.state, self.start)
+        path = write_model(self.folder, self.state.best_weights, card)
         self.message(f"best step {self.state.best_step}; weights in {path}")
         return path
 
-    def _card(self) -> dict[str, Any]:
-        state, recipe = self.state, self.recipe
-        ((dataset, parameters),) = recipe.dataset.items()
-        return {
-            "name": recipe.name,
-            "regbench": __version__,
-            "network": {"ndim": self.data.grid.ndim, **recipe.network.model_dump(mode="json")},
-            "grid": {"shape": self.data.grid.shape, "affine": self.data.grid.affine.tolist()},
-            "supervision": "labels" if self.supervised else "image",
-            "trained_on": {"dataset": dataset, "parameters": parameters, "subjects": self.data.subjects},
-            "recipe": recipe.model_dump(mode="json"),
-            "start": self.start.facts if self.start else None,
-            "steps": state.step,
-            "best_step": state.best_step,
-            "best_validation_score": round(state.best_score, 4),
-            "seconds": round(state.seconds),
-            "hardware": f"{platform.machine()} CPU, {recipe.schedule.threads} thread(s)",
-            "torch": torch.__version__,
-        }
 
-
-def _rate(step: int, schedule: ScheduleRecipe) -> float:
-    """The learning rate as a share of its peak: a linear rise, then half a cosine down to `final_rate`."""
-    rise = min((step + 1) / (schedule.warmup + 1), 1.0)
-    fall = 0.5 * (1.0 + math.cos(math.pi * step / schedule.steps))
-    return rise * (schedule.final_rate + (1.0 - schedule.final_rate) * fall)
-
-
-def _mean_dice(fixed: np.ndarray, moved: np.ndarray, grid: Grid) -> float:
-    """Returns the mean Dice over the labels of either map."""
-    _, both, in_fixed, in_moved = overlap_counts(Labels(fixed, grid), Labels(moved, grid))
-    return float(np.mean(2 * both / (in_fixed + in_moved)))
+def _loaded_start(path: Path, settings: dict[str, Any]) -> TrainedNetwork:
+    """The network to start from; ConfigError where it is another one than that of the recipe."""
+    try:
+        start = load_network(path)
+        found = check_network(start.facts["network"], start.grid.ndim, "start_from")
+    except RegbenchError as error:
+        raise ConfigError(f"start_from: {error}") from error
+    if found != settings or start.grid.ndim != settings.get("ndim", start.grid.ndim):
+        differing = ", ".join(k for k in {**found, **settings} if found.get(k) != settings.get(k))
+        raise ConfigError(f"start_from: {path} holds another network (its {differing} differ); take its settings over")
+    return start

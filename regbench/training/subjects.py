@@ -1,61 +1,130 @@
-"""Subjects as training needs them: network inputs and label maps on one grid, all in memory."""
+"""Pairs of any two subjects of a dataset that names them: network inputs and label maps on one grid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from regbench.datasets.protocol import SubjectSource
-from regbench.datasets.table import build_dataset
 from regbench.errors import ConfigError
-from regbench.methods.voxelmorph import network_input
-from regbench.volume import Grid
+from regbench.methods.trained import network_input
+from regbench.parameters import as_plain
+from regbench.training.grids import Frame
+from regbench.training.kept import Arrays, Kept, Use, label_values, torch_labels
+from regbench.volume import Image, Labels
 from regbench.warp import resample
 
+if TYPE_CHECKING:
+    from regbench.config_entries import Entry
+    from regbench.training.sources import Batch
 
-@dataclass(frozen=True, eq=False)
-class TrainingSet:
-    """Scans (n, *grid.shape) float32 and label maps (n, *grid.shape) of named subjects on one grid."""
+Message = Callable[[str], None]
 
-    subjects: list[str]
-    grid: Grid
-    scans: np.ndarray
-    labels: np.ndarray
-    label_values: np.ndarray
+# So many scans tell which labels there are, where not all of them are read.
+_SAMPLE = 8
 
 
-def load_training_set(
-    dataset: dict[str, dict[str, Any]], split: str, spacing_mm: float, message: Callable[[str], None]
-) -> TrainingSet:
-    """All subjects of one split, resampled to `spacing_mm` by the same steps that inference uses."""
-    ((name, parameters),) = dataset.items()
-    source = build_dataset(name, parameters)
-    if not isinstance(source, SubjectSource):
-        raise ConfigError(f"dataset: '{name}' has no named training subjects; known: mni-cohort")
-    names = source.subjects(split)
-    scans, maps, grid = [], [], None
-    for i, subject in enumerate(names):
-        image, label_map = source.scan(subject)
-        grid = grid or training_grid(image.grid, spacing_mm)
-        scans.append(network_input(image, grid))
-        maps.append(resample(label_map, grid).array)
-        if (i + 1) % 16 == 0 or i + 1 == len(names):
-            message(f"{split}: {i + 1}/{len(names)} subjects ready")
-    assert grid is not None
-    labels = np.stack(maps)
-    values = np.flatnonzero(np.bincount(labels.ravel()))
-    return TrainingSet(names, grid, np.stack(scans), labels, values[values > 0])
+class SubjectPairs:
+    """A source of all ordered pairs of some subjects (see `training.sources`).
+
+    Of the labelled subjects of `use`, if given, the label maps are used, of the others not.
+    """
+
+    supervision = "image"
+
+    def __init__(
+        self,
+        dataset: SubjectSource,
+        entry: Entry,
+        subjects: Sequence[str],
+        frame: Frame,
+        use: Use,
+    ) -> None:
+        self.dataset, self.entry, self.subjects, self.frame = dataset, entry, list(subjects), frame
+        self.grid, self.placement = frame.grid, frame.placement
+        self._use = use
+        self._hashes: dict[str, str] = {}
+        self._kept = Kept(self._load, use.limit_mib)
+        self.label_values = np.array([], dtype=np.int64)
+
+    def prepare(self, what: str, message: Message) -> None:
+        """Reads what is kept in memory, and learns which labels there are."""
+        self._kept.fill(self.subjects, what + ": {}/{} subjects", message)
+        named = self.subjects if self._use.labelled is None else list(self._use.labelled)
+        scans = (self._kept[name] for name in (named[:_SAMPLE] if self._kept.is_lazy else named))
+        self.label_values = label_values(arrays["labels"] for arrays in scans if "labels" in arrays)
+
+    def draw(self, rng: np.random.Generator, batch: int) -> Batch:
+        """Any ordered pairs of two subjects."""
+        return self.batch([self._drawn(rng) for _ in range(batch)])
+
+    def _drawn(self, rng: np.random.Generator) -> tuple[str, str]:
+        names = self.subjects
+        if self._use.labelled is not None and rng.random() < self._use.labelled_share:
+            names = list(self._use.labelled)
+        first, second = rng.choice(len(names), 2, replace=False)
+        return names[first], names[second]
+
+    def batch(self, pairs: Sequence[tuple[str, str]]) -> Batch:
+        """The batch of these pairs (fixed, moving)."""
+        import torch
+
+        from regbench.training.sources import Batch
+
+        sides = [[self._kept[pair[side]] for pair in pairs] for side in (0, 1)]
+        parts = ["image", "labels"] if all("labels" in arrays for side in sides for arrays in side) else ["image"]
+        images, *labels = (
+            [torch.from_numpy(np.stack([arrays[part] for arrays in side])[:, None]) for side in sides] for part in parts
+        )
+        known = None
+        if self._use.labelled is not None:
+            known = torch.tensor([set(pair) <= set(self._use.labelled) for pair in pairs])
+        fixed_labels, moving_labels = labels[0] if labels else (None, None)
+        return Batch(images[0], images[1], fixed_labels, moving_labels, labelled=known)
+
+    def facts(self) -> dict[str, Any]:
+        """Dataset and subjects."""
+        return {**entry_facts(self.entry, self.subjects), "subjects": self.subjects, **self._use.facts()}
+
+    def manifest(self) -> dict[str, Any]:
+        """The content hash of every subject: sha256 of image, label map and affine."""
+        for name in self.subjects:
+            if name not in self._hashes:
+                self._hashes[name] = scan_hash(*self.dataset.scan(name))
+        return {"subjects": {name: self._hashes[name] for name in self.subjects}}
+
+    def _load(self, name: str) -> Arrays:
+        image, labels = self.dataset.scan(name)
+        self._hashes[name] = scan_hash(image, labels)
+        grid = self.frame.grid_for(image.grid)
+        found = {"image": network_input(image, grid)}
+        if labels is not None:
+            found["labels"] = torch_labels(resample(labels, grid).array)
+        return found
 
 
-def training_grid(image_grid: Grid, spacing_mm: float) -> Grid:
-    """A grid of `spacing_mm` along the world axes over the same box, every axis a multiple of 8 voxels."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in image_grid.shape], indexing="ij"))
-    box = image_grid.to_world(corners.reshape(image_grid.ndim, -1).T)
-    low, high = box.min(0), box.max(0)
-    shape = tuple(int(8 * np.ceil((h - lo) / spacing_mm / 8 - 1e-6)) for lo, h in zip(low, high, strict=True))
-    affine = np.diag([spacing_mm] * image_grid.ndim + [1.0])
-    affine[:-1, -1] = (low + high) / 2 - spacing_mm * (np.array(shape) - 1) / 2
-    return Grid(shape, affine)
+def scan_hash(image: Image, labels: Labels | None) -> str:
+    """The sha256 of the values of a scan and of its place in the world."""
+    found = hashlib.sha256(image.grid.affine.tobytes())
+    for part in (image, labels):
+        if part is not None:
+            found.update(f"{part.array.dtype}{part.array.shape}".encode())
+            found.update(np.ascontiguousarray(part.array).data)
+    return found.hexdigest()
+
+
+def entry_facts(entry: Entry, subjects: Sequence[str]) -> dict[str, Any]:
+    """What a card says of the dataset of an entry, whose family, if given, tells whose scans these are."""
+    found = {"dataset": entry.name, "parameters": as_plain(entry.parameters)}
+    return found if entry.family is None else {**found, "families": {entry.family: list(subjects)}}
+
+
+def chosen_subjects(subjects: Sequence[str], n: int, seed: int, where: str) -> tuple[str, ...]:
+    """So many subjects, by seed, in their order; ConfigError, beginning with `where`, if there are not enough."""
+    if n > len(subjects):
+        raise ConfigError(f"{where}: {n} subjects are asked for, the training has {len(subjects)}")
+    rng = np.random.default_rng([seed, 8])
+    return tuple(subjects[i] for i in sorted(rng.choice(len(subjects), n, replace=False)))
