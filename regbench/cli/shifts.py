@@ -12,19 +12,28 @@ import click
 @click.argument("name", required=False)
 def command(name: str | None) -> int:
     """List the conditions under which methods can be tested, or show condition NAME with its parameters."""
-    from regbench.cli.console import output, prose, table
+    from regbench.cli.console import facts, output, prose, say, table
     from regbench.cli.parameter_table import own_words, parameter_table
     from regbench.shifts.table import SHIFTS, shift_class
 
     console = output()
     if not name:
-        result = table("condition", "what it does")
+        result = table("condition", "levels", "strength in", "what it does")
         for card in SHIFTS.values():
-            result.add_row(card.name, card.summary)
-        console.print(result)
+            result.add_row(card.name, " ".join(f"{level:g}" for level in card.levels), card.unit, card.summary)
+        console.print(result, "")
+        say(console, "Levels are mild, medium and strong.")
+        say(
+            console,
+            "In a config:  conditions: [none, {noise: 0.05}, {anisotropy_mm: [4, 8]}, {gamma: {strength: strong}}]",
+        )
         return 0
-    cls = shift_class(name)
-    console.print(f"[bold]{name}[/bold]: {SHIFTS[name].summary}\n")
+    cls, card = shift_class(name), SHIFTS[name]
+    console.print(f"[bold]{name}[/bold]: {card.summary}\n")
     prose(console, own_words(cls))
+    levels = ", ".join(f"{level} {value:g}" for level, value in card.named_levels.items())
+    unchanged = f"{card.neutral:g}" if card.levels else ""
+    console.print("", facts([("strength", card.unit), ("levels", levels), ("changes nothing", unchanged)]))
+    console.print("", facts([("carried along", card.carried)]))
     console.print("", parameter_table(cls) or "No parameters.")
     return 0

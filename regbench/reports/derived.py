@@ -6,12 +6,13 @@ These files can be made again at any time, so whatever goes wrong here is told a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from regbench.analysis.groups import Row, group_rows
+from regbench.analysis.robustness import Conditions, curved_conditions
 from regbench.analysis.summary import summarise
 from regbench.errors import RegbenchError
 from regbench.reports.figures import PLOT_NAMES, Plot
@@ -33,7 +34,8 @@ class Derived:
 def write_derived(folder: Path | str) -> Derived:
     """Writes results.csv, summary.csv, figures/*.png and report.html of a run folder; returns what was written.
 
-    Never raises for what the rows hold or for a full disk; each problem is logged as a warning.
+    Where conditions lie on curves, robustness.csv is written, too. Never raises for what the rows hold or for a full
+    disk; each problem is logged as a warning.
     """
     folder = Path(folder)
     writer = _Writer(folder)
@@ -43,7 +45,11 @@ def write_derived(folder: Path | str) -> Derived:
     rows, order = record.rows, method_order(record.run)
     writer.write("results.csv", lambda: _results_csv(rows))
     writer.write("summary.csv", lambda: _summary_csv(rows, order))
-    plots = _write_figures(writer, rows, order)
+    conditions: Conditions = record.run.get("conditions") or {}
+    curved = writer.attempt("the curves", lambda: curved_conditions(group_rows(rows, order), conditions)) or set()
+    if curved:
+        writer.write("robustness.csv", lambda: _robustness_csv(rows, order, conditions))
+    plots = _write_figures(writer, rows, order, conditions if curved else {}, curved)
     writer.write("report.html", lambda: _report(record.run, rows, plots, order))
     return writer.outcome
 
@@ -104,11 +110,14 @@ class _Writer:
         self.problems.append(problem)
 
 
-def _write_figures(writer: _Writer, rows: Sequence[Row], order: Sequence[str]) -> list[Plot]:
+def _write_figures(
+    writer: _Writer, rows: Sequence[Row], order: Sequence[str], conditions: Conditions, curved: Collection[str]
+) -> list[Plot]:
     """Writes the figures and removes those of an earlier state of the run; returns them in the order of the report."""
     plots: list[Plot] = []
-    for draw in (_plots, _pictures):
-        writer.attempt("a figure", lambda draw=draw: plots.extend(draw(writer.folder, rows, order)))  # type: ignore[misc]
+    writer.attempt("a figure", lambda: plots.extend(_plots(rows, order, curved)))
+    writer.attempt("a figure", lambda: plots.extend(_curves(rows, order, conditions)))
+    writer.attempt("a figure", lambda: plots.extend(_pictures(writer.folder, rows, order)))
     for plot in plots:
         writer.write(f"{FIGURES}/{plot.name}.png", lambda plot=plot: plot.png)  # type: ignore[misc]
     writer.attempt("removal of old figures", lambda: _remove_others(writer.folder / FIGURES, plots))
@@ -123,10 +132,22 @@ def _remove_others(folder: Path, plots: Sequence[Plot]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _plots(folder: Path, rows: Sequence[Row], order: Sequence[str]) -> Iterator[Plot]:
+def _plots(rows: Sequence[Row], order: Sequence[str], curved: Collection[str]) -> Iterator[Plot]:
     from regbench.reports.figures import draw_plots
 
-    yield from draw_plots(group_rows(rows, order))
+    yield from draw_plots(group_rows(rows, order), curved)
+
+
+def _curves(rows: Sequence[Row], order: Sequence[str], conditions: Conditions) -> Iterator[Plot]:
+    from regbench.reports.robustness import robustness_plots
+
+    yield from robustness_plots(group_rows(rows, order), conditions)
+
+
+def _robustness_csv(rows: Sequence[Row], order: Sequence[str], conditions: Conditions) -> str:
+    from regbench.reports.robustness import robustness_csv
+
+    return robustness_csv(group_rows(rows, order), conditions)
 
 
 def _pictures(folder: Path, rows: Sequence[Row], order: Sequence[str]) -> Iterator[Plot]:

@@ -7,7 +7,7 @@ colours are those of Okabe and Ito (2008). Every mean carries its interval where
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PLOT_NAMES = ("accuracy", "cost", "shift")
+PLOT_NAMES = ("accuracy", "cost", "shift", "robustness")
 DPI = 110
 # Lines that join a pair over methods tell something up to about this many pairs, then they only darken.
 _JOINED_PAIRS = 80
@@ -49,8 +49,9 @@ class Plot:
     in_report: bool = True
 
 
-def draw_plots(groups: Sequence[Group]) -> Iterator[Plot]:
-    """Yields the plots that the results allow."""
+def draw_plots(groups: Sequence[Group], elsewhere: Collection[str] = ()) -> Iterator[Plot]:
+    """Yields the plots that the results allow, without the conditions that are drawn elsewhere."""
+    groups = [group for group in groups if group.condition not in elsewhere]
     measured = [group for group in groups if group.accuracy_metric and group.common_pairs(group.accuracy_metric)]
     if not measured:
         return
@@ -71,7 +72,7 @@ def accuracy_plot(groups: Sequence[Group]) -> Plot:
     conditions = list(dict.fromkeys(group.condition for group in groups))
     n_methods = max(len(group.methods) for group in groups)
     panel_width = max(3.4, 0.75 * n_methods + 0.9)
-    figure, axes = _panels(len(datasets), len(conditions), (panel_width, 3.3))
+    figure, axes = panels(len(datasets), len(conditions), (panel_width, 3.3))
     for i, dataset in enumerate(datasets):
         row = {group.condition: group for group in groups if group.dataset == dataset}
         limits = _common_limits(list(row.values()))
@@ -95,14 +96,14 @@ def _draw_accuracy(axes: Axes, group: Group, limits: tuple[float, float]) -> Non
         heights = [per_pair[pair] for per_pair in values]
         axes.plot(range(len(methods)), heights, color="#999999", linewidth=0.6, alpha=0.5, zorder=1)
     for x, (method, per_pair) in enumerate(zip(methods, values, strict=True)):
-        colour, marker, _ = _style(method)
+        colour, marker, _ = style_of(method)
         axes.plot([x] * len(per_pair), list(per_pair.values()), ".", color=colour, alpha=0.45, markersize=5, zorder=2)
         interval = group.interval(per_pair)
         _error_bar(axes, x + 0.22, interval, colour, marker)
     axes.set_xticks(range(len(methods)), [method.name for method in methods], rotation=30, ha="right")
     axes.set_xlim(-0.5, len(methods) - 0.3)
     axes.set_ylim(*limits)
-    axes.set_ylabel(_axis_label(metric))
+    axes.set_ylabel(axis_label(metric))
     axes.set_title(
         f"{group.dataset} \N{MIDDLE DOT} {_condition(group)} \N{MIDDLE DOT} n = {_n(group)} pairs",
         fontsize=9,
@@ -127,7 +128,7 @@ def cost_plot(groups: Sequence[Group]) -> Plot:
     for group in groups:
         first.setdefault(group.dataset, group)
     costs = [cost for cost in _COSTS if any(cost in _costs(group) for group in first.values())]
-    figure, axes = _panels(len(first), len(costs), (4.6, 3.3))
+    figure, axes = panels(len(first), len(costs), (4.6, 3.3))
     for row, group in zip(axes, first.values(), strict=True):
         for panel, cost in zip(row, costs, strict=True):
             if cost in _costs(group):
@@ -164,7 +165,7 @@ def _draw_cost(axes: Axes, group: Group, cost: str) -> None:
         per_pair, costs = group.common_values(metric, method.name), group.common_values(cost, method.name)
         if not per_pair:
             continue
-        interval, (colour, marker, _) = group.interval(per_pair), _style(method)
+        interval, (colour, marker, _) = group.interval(per_pair), style_of(method)
         if method.name == group.identity:
             axes.axhline(interval.mean, color=colour, linewidth=1, linestyle="--", zorder=1)
         elif costs:
@@ -178,7 +179,7 @@ def _draw_cost(axes: Axes, group: Group, cost: str) -> None:
         axes.set_xlim(left=-2e-4)
     axes.margins(x=0.12, y=0.12)
     axes.set_xlabel(_COSTS[cost] + (" (median, log scale)" if cost == "register_s" else " (mean)"))
-    axes.set_ylabel(_axis_label(metric))
+    axes.set_ylabel(axis_label(metric))
     axes.set_title(
         f"{group.dataset} \N{MIDDLE DOT} {_condition(group)} \N{MIDDLE DOT} n = {_n(group)} pairs",
         fontsize=9,
@@ -221,11 +222,11 @@ def shift_plot(shifts: Sequence[tuple[Group, Group]]) -> Plot:
     n_methods = max(len(base.methods) for base, _ in shifts)
     n_columns = min(len(shifts), 2)
     n_rows = -(-len(shifts) // n_columns)
-    figure, axes = _panels(n_rows, n_columns, (5.0, 0.34 * n_methods + 1.25))
-    panels = [panel for row in axes for panel in row]
-    for panel, (base, shifted) in zip(panels, shifts, strict=False):
+    figure, axes = panels(n_rows, n_columns, (5.0, 0.34 * n_methods + 1.25))
+    places = [panel for row in axes for panel in row]
+    for panel, (base, shifted) in zip(places, shifts, strict=False):
         _draw_shift(panel, base, shifted)
-    for panel in panels[len(shifts) :]:
+    for panel in places[len(shifts) :]:
         panel.set_axis_off()
     _kind_legend(figure, [method for base, _ in shifts for method in base.methods])
     told = ", ".join(f"{shifted.condition} on {base.dataset}" for base, shifted in shifts)
@@ -241,14 +242,14 @@ def _draw_shift(axes: Axes, base: Group, shifted: Group) -> None:
         if change.n:
             changes.append((method, change))
     for y, (method, change) in enumerate(changes):
-        colour, marker, _ = _style(method)
+        colour, marker, _ = style_of(method)
         error = None if change.half_width is None else [change.half_width]
         axes.errorbar([change.mean], [y], xerr=error, color=colour, marker=marker, **_ERROR_BAR)
     axes.axvline(0, color=_INK, linewidth=0.8, zorder=1)
     axes.set_yticks(range(len(changes)), [method.name for method, _ in changes])
     axes.set_ylim(len(changes) - 0.5, -0.5)
     axes.margins(x=0.1)
-    axes.set_xlabel(f"change of {_axis_label(metric)}")
+    axes.set_xlabel(f"change of {axis_label(metric)}")
     n = max((change.n for _, change in changes), default=0)
     axes.set_title(
         f"{base.dataset} \N{MIDDLE DOT} {shifted.condition} minus no shift \N{MIDDLE DOT} n = {n} pairs",
@@ -280,7 +281,7 @@ def _error_bar(axes: Axes, x: float, interval: Interval, colour: str, marker: st
     axes.errorbar([x], [interval.mean], yerr=error, color=colour, marker=marker, **_ERROR_BAR)
 
 
-def _style(method: MethodLabel) -> tuple[str, str, str]:
+def style_of(method: MethodLabel) -> tuple[str, str, str]:
     """Returns colour, marker and the words for the kind of a method."""
     if method.paradigm in ("classical", "none"):
         return _STYLES[method.paradigm, "none"]
@@ -289,7 +290,7 @@ def _style(method: MethodLabel) -> tuple[str, str, str]:
     return _STYLES.get((method.paradigm, method.supervision), _OTHER_STYLE)
 
 
-def _panels(n_rows: int, n_columns: int, size: tuple[float, float]) -> tuple[Figure, Any]:
+def panels(n_rows: int, n_columns: int, size: tuple[float, float]) -> tuple[Figure, Any]:
     """Returns a figure with a grid of panels of this size in inches, not tied to any screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -311,7 +312,7 @@ def _kind_legend(figure: Figure, methods: Iterable[MethodLabel]) -> None:
     """Adds a legend of the kinds of methods that occur, below all panels."""
     from matplotlib.lines import Line2D
 
-    styles = list(dict.fromkeys(_style(method) for method in methods))
+    styles = list(dict.fromkeys(style_of(method) for method in methods))
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=7, label=kind)
         for colour, marker, kind in styles
@@ -319,7 +320,7 @@ def _kind_legend(figure: Figure, methods: Iterable[MethodLabel]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
 
 
-def _axis_label(metric: str) -> str:
+def axis_label(metric: str) -> str:
     return (
         words.metric_heading(metric)
         if metric == "dice"

@@ -10,12 +10,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from regbench.analysis.groups import Row, pair_of
+from regbench.analysis.groups import Row, group_rows, pair_of
 from regbench.analysis.headline import headline
 from regbench.analysis.summary import SummaryRow, best_rows, notes, summarise, takeaway
 from regbench.metrics.table import METRICS
 from regbench.reports import words
 from regbench.reports.figures import Plot
+from regbench.reports.robustness import drop_tables
 
 # Parts of run.json that would only fill pages; they stand in the file itself.
 _LEFT_OUT = ("plan_keys", "manifest")
@@ -37,7 +38,7 @@ def render_report(run: Mapping[str, Any], rows: Sequence[Row], plots: Sequence[P
     """Returns the report as HTML text."""
     from jinja2 import Environment, FileSystemLoader
 
-    summary = summarise(rows, order)
+    summary = [row for row in summarise(rows, order) if not row.is_apart]
     folder = Path(__file__).with_name("templates")
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html.j2").render(
@@ -50,6 +51,7 @@ def render_report(run: Mapping[str, Any], rows: Sequence[Row], plots: Sequence[P
         plots=[_embedded(plot) for plot in plots if not plot.name.startswith("pictures")],
         pictures=[_embedded(plot) for plot in plots if plot.name.startswith("pictures") and plot.in_report],
         failures=_failures(rows),
+        drops=drop_tables(group_rows(rows, order)),
         intervals=words.INTERVALS_LINE,
         tuning=words.tuning_line(run.get("tuning") or {}),
         metrics=[METRICS[name] for name in METRICS if any(name in row.metrics for row in summary)],

@@ -20,7 +20,7 @@ RESULT_COLUMNS = (
 )
 SUMMARY_COLUMNS = (
     *("dataset", "condition", "method", "metric", "n", "n_failed", "mean", "sd", "median", "ci_low", "ci_high"),
-    "coverage",
+    *("coverage", "n_leaked"),
 )
 _UNIT_ENDINGS = {"_s": "s", "_mm": "mm", "_mib": "MiB", "_percent": "%"}
 
@@ -76,7 +76,7 @@ def _values(row: Row) -> Iterator[tuple[str, str, float]]:
 def _summary_lines(row: SummaryRow) -> Iterator[list[object]]:
     for name, metric in row.metrics.items():
         interval = metric.interval
-        numbers = [interval.mean, metric.sd, metric.median, interval.low, interval.high, row.coverage]
+        numbers = [interval.mean, metric.sd, metric.median, interval.low, interval.high, row.coverage, row.n_leaked]
         yield [row.dataset, row.condition, row.method.name, name, interval.n, row.n_failed, *numbers]
     for name, value in row.quantiles.items():
         yield [
@@ -89,9 +89,10 @@ def _summary_lines(row: SummaryRow) -> Iterator[list[object]]:
             value,
             *[""] * 4,
             row.coverage,
+            row.n_leaked,
         ]
     if not row.metrics:
-        yield [row.dataset, row.condition, row.method.name, "", 0, row.n_failed, *[""] * 5, row.coverage]
+        yield [row.dataset, row.condition, row.method.name, "", 0, row.n_failed, *[""] * 5, row.coverage, row.n_leaked]
 
 
 def unit_of(metric: str) -> str:

@@ -37,9 +37,10 @@ class _Column:
 def print_summary(console: Console, rows: Iterable[Row], order: Sequence[str] = ()) -> None:
     """Prints the summary of result rows, with methods in the given order of labels, and notes on what is missing."""
     rows = list(rows)
-    summary = summarise(rows, order)
+    # Methods that are not compared, because they were trained on these pairs, are told of in the notes.
+    summary = [row for row in summarise(rows, order) if not row.is_apart]
     if not summary:
-        console.print("No results yet.")
+        console.print("\n".join(notes(rows)) or "No results yet.", markup=False)
         return
     columns = _fitting_columns(summary, console.width)
     others = sum(column.width(summary) + _GAP for column in columns[1:])
