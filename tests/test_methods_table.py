@@ -22,11 +22,15 @@ from regbench.methods.table import (
     missing_needs,
     resolve_parameters,
 )
+from regbench.methods.trained import weight_file
 from regbench.parameters import as_plain
 
 HEAVY = ["torch", "ants", "SimpleITK", "scipy", "pandas", "matplotlib", "nibabel", "safetensors", "pydantic"]
 # What a method cannot do without.
-NEEDED = {"command": {"command": ["register", "{fixed}", "{moving}", "{warp}"]}}
+NEEDED = {
+    "command": {"command": ["register", "{fixed}", "{moving}", "{warp}"]},
+    "trained": {"weights": str(weight_file("voxelmorph-cohort", 2))},
+}
 EVERY = pytest.mark.parametrize("item", CARDS.values(), ids=list(CARDS))
 
 
@@ -36,13 +40,13 @@ def test_cards_are_complete(item: Card) -> None:
     assert all([item.summary, item.citation, item.licence, item.deterministic, item.grids, item.versioned_by])
     assert item.dimensions and set(item.dimensions) <= {2, 3}
     assert not item.summary.endswith(".")
-    assert bool(item.trained_on) == (item.paradigm == "learned")
+    assert bool(item.trained_on) == (item.paradigm in ("learned", "hybrid"))
     assert (item.transformation == "none") == (item.paradigm == "none")
     if item.packages:
         known = {package.distribution for package in item.packages} | {"regbench"}
         assert item.versioned_by in known
     if item.paradigm == "learned":
-        assert item.weights and item.supervision != "none"
+        assert (item.weights or item.name == "trained") and item.supervision != "none"
 
 
 @EVERY

@@ -28,6 +28,10 @@ _SYMMETRIC_DEMONS = "Vercauteren et al., MICCAI 2007, LNCS 4792, 319-326"
 _ELASTIX = "Klein et al., IEEE Transactions on Medical Imaging 29 (2010) 196-205"
 _MATTES = "Mattes et al., IEEE Transactions on Medical Imaging 22 (2003) 120-128"
 _FIREANTS = "Jena et al., FireANTs: adaptive Riemannian optimization for diffeomorphic registration, arXiv 2404.01249"
+_ADAM_INSTANCE = (
+    "Arsigny et al., MICCAI 2006, LNCS 4190, 924-931 (flows of velocities); Kingma and Ba, ICLR 2015 (Adam); "
+    "Avants et al., Medical Image Analysis 12 (2008) 26-41 (local correlation)"
+)
 _ANTS_FINE = {"shrink": (8, 4, 2, 1), "iterations": (100, 70, 50, 20), "smoothing_voxels": (3.0, 2.0, 1.0, 0.0)}
 _ANTS_PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"metric": "mattes", "shrink": (4, 2, 1), "iterations": (40, 20, 0), "smoothing_voxels": (2.0, 1.0, 0.0)},
@@ -308,6 +312,23 @@ CLASSICAL = (
         versioned_by="convexAdam",
         deterministic="yes on the CPU",
         notes="For images of any modality. There is no linear stage: align first. `device: cuda` runs it on a GPU.",
+    ),
+    Card(
+        name="adam-instance",
+        target="regbench.methods.instance:AdamInstance",
+        summary="a velocity found by Adam with local correlation, coarse to fine, on the CPU or a GPU (regbench)",
+        paradigm="classical",
+        supervision="none",
+        transformation="diffeomorphic",
+        citation=_ADAM_INSTANCE,
+        licence="Apache-2.0",
+        packages=(TORCH,),
+        presets={
+            "fast": {"steps": (50, 50, 25, 15)},
+            "full": {"steps": (100, 100, 100, 100), "tolerance": 0.0},
+        },
+        deterministic="yes on the CPU",
+        notes="There is no linear stage: align first. Masks are not used. `device: cuda` runs it on a GPU.",
     ),
     Card(
         name="command",

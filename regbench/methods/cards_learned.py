@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from regbench.methods.card import Card, Package
 from regbench.methods.cards_classical import TORCH
+from regbench.methods.cards_own_weights import OWN_WEIGHTS
 from regbench.methods.weights_table import WEIGHTS
 
 H5PY = Package("h5py", "h5py")
@@ -14,25 +15,43 @@ _ALL_OASIS = {"dataset": "neurite-oasis", "subjects": "OASIS_OAS1_0001_MR1 ... O
 # The first 255 of the 414 subjects in the order of their names.
 _FIRST_OASIS = {"dataset": "neurite-oasis", "subjects": "OASIS_OAS1_0001_MR1 ... OASIS_OAS1_0283_MR1"}
 # The authors name OASIS-1 and no subjects, so any of them may be among these.
-_SOME_OASIS = {**_ALL_OASIS, "note": "OASIS-1; which of its subjects is not stated"}
+_SOME_OASIS = {
+    **_ALL_OASIS,
+    "note": "OASIS-1; which of its subjects is not stated",
+    "families": {"neurite-oasis": None},
+}
 # The authors' list of training subjects; 0221 to 0233 chose the checkpoint.
 _LISTED_OASIS = {"dataset": "neurite-oasis", "subjects": "OASIS_OAS1_0001_MR1 ... OASIS_OAS1_0220_MR1"}
-_IXI = {"dataset": "IXI, as prepared for TransMorph", "subjects": "the 403 of its folder Train"}
+_IXI = {
+    "dataset": "IXI, as prepared for TransMorph",
+    "subjects": "the 403 of its folder Train",
+    "families": {"ixi": {"split": "train"}},
+}
 _BEFORE_2018 = {
     "dataset": "ADNI, OASIS, ABIDE, ADHD200, MCIC, PPMI, HABS and Harvard GSP",
     "subjects": "7329 scans, which of them is not stated",
+    "families": dict.fromkeys(("neurite-oasis", "adni", "abide", "adhd200", "mcic", "ppmi", "habs", "gsp")),
 }
 _ABDOMEN = {
     "dataset": "Learn2Reg AbdomenCTCT",
     "subjects": "0002 0003 0005 0006 0008 0009 0021 0022 0024 0025 0027 0028 0030 0031 0033 0034 0036 0037 0039 0040",
+    "families": {
+        "abdomenctct": "2 3 5 6 8 9 21 22 24 25 27 28 30 31 33 34 36 37 39 40",
+    },
 }
-_LUNGS = {"dataset": "DIR-Lab COPD (10 cases), Learn2Reg LungCT", "subjects": "all of COPD, the 12 of Train"}
+_LUNGS = {
+    "dataset": "DIR-Lab COPD (10 cases), Learn2Reg LungCT",
+    "subjects": "all of COPD, the 12 of Train",
+    "families": {"dirlab-copd": "1 ... 10", "lungct": {"split": "train"}},
+}
+# No family of scans either.
+_NOTHING = {"dataset": "none (made-up shapes)", "families": {}}
 _SAME_BITS = "yes on the CPU, for a fixed number of threads"
 
 LEARNED = (
     Card(
         name="voxelmorph-cohort",
-        target="regbench.methods.voxelmorph:VoxelMorph",
+        target="regbench.methods.trained:VoxelMorph",
         summary="small U-Net with a velocity field, trained by regbench on simulated brains with an image loss",
         paradigm="learned",
         supervision="image",
@@ -50,7 +69,7 @@ LEARNED = (
     ),
     Card(
         name="voxelmorph-cohort-sup",
-        target="regbench.methods.voxelmorph:SupervisedVoxelMorph",
+        target="regbench.methods.trained:SupervisedVoxelMorph",
         summary="the same network, the last part of its training with labels (parcels) as well",
         paradigm="learned",
         supervision="labels",
@@ -65,6 +84,43 @@ LEARNED = (
         "image loss. Held-out subjects, configs/quickstart.yaml: Dice .739 (identity .488) in 3-D and .794 (.355) in "
         "2-D; .700 and .748 with gamma 3.",
         deterministic="yes, for a fixed number of threads",
+    ),
+    Card(
+        name="synth-shapes",
+        target="regbench.methods.synth_shapes:SynthShapes",
+        summary="dual-stream pyramid for images of any contrast, trained by regbench on made-up shapes alone",
+        paradigm="learned",
+        supervision="synthetic",
+        transformation="diffeomorphic",
+        citation="Hoffmann et al., IEEE Transactions on Medical Imaging 41 (2022) 543-558",
+        licence="Apache-2.0",
+        packages=(TORCH, SAFETENSORS),
+        trained_on=_NOTHING,
+        weights="synth-shapes",
+        dimensions=(2,),
+        grids="any; read around the fixed image at 2 mm",
+        notes="5000 steps of four made-up pairs, 14 minutes on one CPU thread (configs/train/synth-shapes-2d.yaml); no "
+        "scan was seen. Six test pairs of mni-cohort in 2-D after an affine start, three passes: Dice .816 (identity .485, "
+        "demons .729, voxelmorph-cohort .799); with one image inverted .753 (demons .150), made T2-like .729 (.154). "
+        "Small labels of real 1 mm slices: .436 (affine .386, demons .515). No network for 3-D is shipped yet; "
+        "configs/train/synth-shapes-3d-gpu.yaml trains one, and `weights` takes it.",
+        deterministic="yes, for a fixed number of threads",
+    ),
+    Card(
+        name="trained",
+        target="regbench.methods.trained:Trained",
+        summary="a network of your own, from the model.safetensors of `regbench train`",
+        paradigm="learned",
+        supervision="image",
+        transformation="diffeomorphic",
+        citation="of the network: `regbench methods` tells of the kinds that can be trained",
+        licence="yours",
+        packages=(TORCH, SAFETENSORS),
+        trained_on={"dataset": "what its weight file tells"},
+        grids="any; images must lie in the space of its training data, unless its weight file tells otherwise",
+        notes="In a config: {my-net: {weights: runs/train/NAME/model.safetensors}}, a path relative to the config. "
+        "Supervision, transformation, dimension, licence and what it was trained on are read from the weight file.",
+        deterministic=_SAME_BITS,
     ),
     Card(
         name="symnet-oasis",
@@ -313,5 +369,23 @@ LEARNED = (
         "average, more only where neighbours are equally far. Mean TRE of Learn2Reg cases 1 to 3 with their "
         "corresponding keypoints, shuffled: 2.1, 3.1 and 1.9 mm (identity 20.2, 15.6 and 8.1).",
         deterministic=_SAME_BITS,
+    ),
+    *OWN_WEIGHTS,
+    Card(
+        name="instance-optimise",
+        target="regbench.methods.instance:InstanceOptimise",
+        summary="the field of any method refined by gradient descent on the pair",
+        paradigm="hybrid",
+        supervision="image",
+        transformation="diffeomorphic",
+        citation="Arsigny et al., MICCAI 2006, LNCS 4190, 924-931 (flows); Kingma and Ba, ICLR 2015 (Adam)",
+        licence="Apache-2.0",
+        packages=(TORCH,),
+        trained_on=_COHORT,
+        grids="any; what the start says",
+        notes="In a config: {instance-optimise: {start: symnet-oasis}}, or {start: {demons: {shrink: [4, 2]}}}. "
+        "Supervision, what it was trained on, weights, packages and environment are those of the start, here of "
+        "voxelmorph-cohort; from a classical start it is classical. The flow of a velocity adds no folds to a start.",
+        deterministic="yes on the CPU, for a fixed number of threads",
     ),
 )
