@@ -100,7 +100,7 @@ LEARNED = (
         dimensions=(2,),
         grids="any; read around the fixed image at 2 mm",
         notes="5000 steps of four made-up pairs, 14 minutes on one CPU thread (configs/train/synth-shapes-2d.yaml); no "
-        "scan was seen. Six test pairs of mni-cohort in 2-D after an affine start, three passes: Dice .816 (affine .485, "
+        "scan was seen. Six test pairs of mni-cohort in 2-D after affine, three passes: Dice .816 (affine .485, "
         "demons .729, voxelmorph-cohort .799); with one image inverted .753 (demons .150), made T2-like .729 (.154). "
         "Small labels of real 1 mm slices: .436 (affine .386, demons .515). No network for 3-D is shipped yet; "
         "configs/train/synth-shapes-3d-gpu.yaml trains one, and `weights` takes it.",
