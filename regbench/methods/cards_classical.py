@@ -328,7 +328,9 @@ CLASSICAL = (
             "full": {"steps": (100, 100, 100, 100), "tolerance": 0.0},
         },
         deterministic="yes on the CPU",
-        notes="There is no linear stage: align first. Masks are not used. `device: cuda` runs it on a GPU.",
+        notes="There is no linear stage: align first. Masks are not used. `device: cuda` runs it on a GPU. Twelve CPU "
+        "seconds for a brain at 2 mm (fast: 5, full: 25); two CPU minutes and 2.1 GiB for 160x192x224 voxels. Settings "
+        "were tried on simulated brains, slices, hippocampi and one real pair of brains.",
     ),
     Card(
         name="command",

@@ -385,7 +385,9 @@ LEARNED = (
         grids="any; what the start says",
         notes="In a config: {instance-optimise: {start: symnet-oasis}}, or {start: {demons: {shrink: [4, 2]}}}. "
         "Supervision, what it was trained on, weights, packages and environment are those of the start, here of "
-        "voxelmorph-cohort; from a classical start it is classical. The flow of a velocity adds no folds to a start.",
+        "voxelmorph-cohort; from a classical start it is classical. The flow of a velocity adds no folds by "
+        "itself; NDV of one start with folds, symnet-oasis, went from .0057 to .0065 % of a real pair. Twenty CPU "
+        "seconds for a brain at 2 mm, beside those of the start.",
         deterministic="yes on the CPU, for a fixed number of threads",
     ),
 )
