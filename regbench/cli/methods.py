@@ -238,7 +238,9 @@ def _example(item: Card) -> str:
 
     if item.presets:
         return f"{{{item.name}: {{preset: {next(iter(item.presets))}}}}}"
-    for spec in dataclasses.fields(method_class(item.name)):
+    # What a method starts from says more of it than its first parameter.
+    specs = sorted(dataclasses.fields(method_class(item.name)), key=lambda spec: spec.name != "start")
+    for spec in specs:
         if spec.init and spec.default is not dataclasses.MISSING:
             return f"{{{item.name}: {{{spec.name}: {value_words(spec.default)}}}}}"
     return item.name
