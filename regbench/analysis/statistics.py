@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 # Below six pairs no two-sided signed-rank test can reach 5 %, and an interval is mostly its own assumptions.
 MINIMUM_PAIRS = 6
@@ -67,18 +68,51 @@ def mean_interval(values: Sequence[float], pairs: Sequence[SubjectPair], level: 
     `pairs` holds (fixed subject, moving subject) for each value. Values that are not finite are left out with
     their pair. Give differences of two methods per pair to obtain a paired comparison.
     """
+    return _interval_and_design(*finite_values(values, pairs), level)[0]
+
+
+def mean_interval_and_p(
+    values: Sequence[float], pairs: Sequence[SubjectPair], level: float = 0.95
+) -> tuple[Interval, float | None]:
+    """Returns `mean_interval` and the p-value of the mean being zero that belongs to it; None where there is no bound.
+
+    The p-value is the smallest alpha whose interval excludes zero, the way to the variance being the one that `level`
+    takes: so it is below 1 - level exactly where the interval excludes zero. Further down, where a correction for many
+    tests looks, it is larger than that with few subjects (see `_Design.p_value`).
+    """
+    sample, kept = finite_values(values, pairs)
+    interval, design = _interval_and_design(sample, kept, level)
+    return interval, None if design is None else design.p_value(interval.mean, sample - interval.mean, level)
+
+
+def is_independent(pairs: Sequence[SubjectPair]) -> bool:
+    """Returns whether no subject makes two pairs alike: each is in one pair only, or (an atlas) in all of them."""
+    counts = Counter(subject for pair in pairs for subject in set(pair))
+    return all(count in (1, len(pairs)) for count in counts.values())
+
+
+def finite_values(
+    values: Sequence[float], pairs: Sequence[SubjectPair]
+) -> tuple[npt.NDArray[np.float64], tuple[SubjectPair, ...]]:
+    """Returns the values that are finite, with their pairs."""
     if len(values) != len(pairs):
         raise ValueError(f"{len(values)} values for {len(pairs)} pairs; give one value for each pair")
     kept = [(float(value), pair) for value, pair in zip(values, pairs, strict=True) if math.isfinite(value)]
-    sample = np.array([value for value, _ in kept], dtype=np.float64)
+    return np.array([value for value, _ in kept], dtype=np.float64), tuple(pair for _, pair in kept)
+
+
+def _interval_and_design(
+    sample: npt.NDArray[np.float64], pairs: tuple[SubjectPair, ...], level: float
+) -> tuple[Interval, _Design | None]:
     if len(sample) < MINIMUM_PAIRS:
-        return Interval(float(sample.mean()) if len(sample) else math.nan, None, None, TOO_FEW_PAIRS, len(sample))
+        mean = float(sample.mean()) if len(sample) else math.nan
+        return Interval(mean, None, None, TOO_FEW_PAIRS, len(sample)), None
     mean = float(sample.mean())
-    design = _design(tuple(pair for _, pair in kept), level)
+    design = _design(pairs, level)
     if design.method == TOO_FEW_SUBJECTS:
-        return Interval(mean, None, None, TOO_FEW_SUBJECTS, len(sample))
-    half_width = design.half_width(sample - mean)
-    return Interval(mean, mean - half_width, mean + half_width, design.method, len(sample))
+        return Interval(mean, None, None, TOO_FEW_SUBJECTS, len(sample)), None
+    half_width = design.half_width(sample - mean, level)
+    return Interval(mean, mean - half_width, mean + half_width, design.method, len(sample)), design
 
 
 @dataclass(frozen=True)
@@ -103,61 +137,130 @@ class _Clusters:
 
 
 @dataclass(frozen=True)
+class _Multiplier:
+    """How many standard errors an interval takes to each side: the largest of quantile x factor over some t laws.
+
+    `laws` holds degrees of freedom and factors; a factor corrects the bias of the standard error, and is infinite
+    where the standard error cannot see the variance at all.
+    """
+
+    laws: tuple[tuple[float, float], ...]
+
+    def at(self, level: float) -> float:
+        return max((_t_quantile(degrees, level) * factor for degrees, factor in self.laws), default=0.0)
+
+    def p_value(self, ratio: float) -> float:
+        """Returns the two-sided p-value of a mean that lies this many standard errors from zero."""
+        from scipy.special import stdtr
+
+        return max((2 * float(stdtr(degrees, -ratio / factor)) for degrees, factor in self.laws), default=0.0)
+
+
+@dataclass(frozen=True)
 class _Design:
     """What follows from who is paired with whom alone: the way to the variance, and the width of an interval.
 
-    The multipliers are numbers of standard errors to each side of the mean: of the standard error that takes pairs
-    for independent (`plain`), and of the dyadic-robust one.
+    The multipliers are those of the standard error that takes pairs for independent (`plain`), and of the
+    dyadic-robust one.
     """
 
     method: str
-    plain_multiplier: float
-    dyadic_multiplier: float = math.inf
+    plain: _Multiplier
+    dyadic: _Multiplier = _Multiplier(())
     subjects: _Clusters | None = None
     dyads: _Clusters | None = None
 
-    def half_width(self, residuals: np.ndarray) -> float:
+    def half_width(self, residuals: np.ndarray, level: float) -> float:
         """Returns half the width of the interval of the mean, in the unit of the residuals."""
+        # Sharing subjects never makes us surer than not.
+        return max(multiplier.at(level) * error for multiplier, error in self._standard_errors(residuals))
+
+    def p_value(self, mean: float, residuals: np.ndarray, level: float) -> float:
+        """Returns the smallest alpha whose interval, made in this way, excludes zero; larger below 1 - level.
+
+        The dyadic-robust estimate comes out near zero too often for small p-values (with all pairs of 6 subjects a
+        nominal .0017 is .009), and what is left then, the standard error over pairs, has too many degrees of freedom.
+        Below 1 - level it therefore gets those of the subjects, but never takes p across 1 - level.
+        """
+        if mean == 0:
+            return 1.0
+        errors = list(self._standard_errors(residuals))
+        ratios = [(multiplier, abs(mean) / error if error > 0 else math.inf) for multiplier, error in errors]
+        p = max(multiplier.p_value(ratio) for multiplier, ratio in ratios)
+        if p >= 1 - level or not self.dyadic.laws:
+            return p
+        fewest = _student(min(degrees for degrees, _ in self.dyadic.laws))
+        return max(p, min(fewest.p_value(ratios[0][1]), math.nextafter(1 - level, 0)))
+
+    def _standard_errors(self, residuals: np.ndarray) -> Iterator[tuple[_Multiplier, float]]:
         n = len(residuals)
-        plain = self.plain_multiplier * math.sqrt(float(residuals @ residuals) / (n * (n - 1)))
+        yield self.plain, math.sqrt(float(residuals @ residuals) / (n * (n - 1)))
         if self.subjects is None or self.dyads is None:
-            return plain
+            return
         # Two pairs of the same two subjects stand in both subjects' clusters: once too often.
         total = self.subjects.sum_of_squares(residuals) - self.dyads.sum_of_squares(residuals)
-        # The estimate can come out at zero or below by chance; sharing subjects never makes us surer than not.
-        return max(plain, self.dyadic_multiplier * math.sqrt(max(total, 0.0)) / n)
+        # The estimate can come out at zero or below by chance.
+        yield self.dyadic, math.sqrt(max(total, 0.0)) / n
+
+
+@dataclass(frozen=True)
+class _Matching:
+    """The two ways to the variance for a list of pairs with shared subjects, matched where subjects explain all.
+
+    The standard errors are what each way finds on average where half of the variance belongs to subjects.
+    """
+
+    plain: _Multiplier
+    dyadic: _Multiplier
+    plain_error: float
+    dyadic_error: float
+    subjects: _Clusters
+    dyads: _Clusters
+
+    def design(self, n: int, level: float) -> _Design:
+        """Returns the way that is narrower on average at this level."""
+        plain, dyadic = self.plain.at(level), self.dyadic.at(level)
+        if min(plain, dyadic) > WIDEST_MULTIPLIER:
+            return _Design(TOO_FEW_SUBJECTS, self.plain)
+        plain_width, dyadic_width = (
+            multiplier * error if math.isfinite(multiplier) else math.inf
+            for multiplier, error in ((plain, self.plain_error), (dyadic, self.dyadic_error))
+        )
+        if dyadic_width < plain_width:
+            return _Design(DYADIC, _student(n - 1), self.dyadic, self.subjects, self.dyads)
+        return _Design(BOUNDED, self.plain)
 
 
 @lru_cache(maxsize=256)
 def _design(pairs: tuple[SubjectPair, ...], level: float) -> _Design:
     """Returns how to make the interval for this list of (fixed, moving) subjects."""
     n = len(pairs)
-    counts = Counter(subject for pair in pairs for subject in set(pair))
-    independent = _t_quantile(n - 1, level)
-    if all(count in (1, n) for count in counts.values()):
-        return _Design(INDEPENDENT, independent)
-    # A subject in every pair (an atlas) cannot vary here: the interval is for this atlas, whichever the others.
-    sampled = {subject: i for i, subject in enumerate(s for s, count in counts.items() if count < n)}
-    members = [frozenset(subject for subject in pair if subject in sampled) for pair in pairs]
-    subjects = _Clusters.of([(subject, i) for i, member in enumerate(members) for subject in member])
-    dyads = _Clusters.of([(member, i) for i, member in enumerate(members) if len(member) == 2])
+    if is_independent(pairs):
+        return _Design(INDEPENDENT, _student(n - 1))
     if n > MATCHED_PAIRS_LIMIT:
+        sampled, subjects, dyads = _clusters(pairs)
         fewest = min(len({pair[role] for pair in pairs} & sampled.keys()) for role in (0, 1)) or len(sampled)
-        return _Design(DYADIC, independent, _t_quantile(max(fewest - 1, 1), level), subjects, dyads)
-    plain, dyadic, is_dyadic_narrower = _matched_multipliers(pairs, sampled, level)
-    if min(plain, dyadic) > WIDEST_MULTIPLIER:
-        return _Design(TOO_FEW_SUBJECTS, plain)
-    return _Design(DYADIC, independent, dyadic, subjects, dyads) if is_dyadic_narrower else _Design(BOUNDED, plain)
+        return _Design(DYADIC, _student(n - 1), _student(max(fewest - 1, 1)), subjects, dyads)
+    return _matching(pairs).design(n, level)
 
 
-def _matched_multipliers(
-    pairs: tuple[SubjectPair, ...], sampled: Mapping[Hashable, int], level: float
-) -> tuple[float, float, bool]:
-    """Returns the multipliers of the plain and of the dyadic standard error, and whether the latter is narrower.
+def _clusters(pairs: tuple[SubjectPair, ...]) -> tuple[dict[Hashable, int], _Clusters, _Clusters]:
+    """Returns the numbers of the subjects that vary, and the pairs by subject and by (unordered) pair of subjects."""
+    # In the order of the pairs, never of a set: sums must come out the same to the last bit in every process.
+    counts = Counter(subject for pair in pairs for subject in dict.fromkeys(pair))
+    # A subject in every pair (an atlas) cannot vary here: the interval is for this atlas, whichever the others.
+    sampled = {subject: i for i, subject in enumerate(s for s, count in counts.items() if count < len(pairs))}
+    members = [[subject for subject in dict.fromkeys(pair) if subject in sampled] for pair in pairs]
+    subjects = _Clusters.of([(subject, i) for i, member in enumerate(members) for subject in member])
+    dyads = _Clusters.of([(frozenset(member), i) for i, member in enumerate(members) if len(member) == 2])
+    return sampled, subjects, dyads
 
-    Narrower is meant on average, where half of the variance belongs to subjects.
-    """
+
+@lru_cache(maxsize=256)
+def _matching(pairs: tuple[SubjectPair, ...]) -> _Matching:
+    """Returns both ways to the variance of this list of pairs, whatever the level."""
     n = len(pairs)
+    sampled, subjects, dyads = _clusters(pairs)
     fixed, moving = (np.zeros((n, len(sampled))) for _ in range(2))
     for row, pair in enumerate(pairs):
         for role, subject in zip((fixed, moving), pair, strict=True):
@@ -167,34 +270,35 @@ def _matched_multipliers(
     covariances = [common, fixed @ fixed.T, moving @ moving.T]
     plain_form = np.eye(n) / (n * (n - 1))
     dyadic_form = ((common > 0) | np.eye(n, dtype=bool)) / n**2
-    plain, dyadic = (_matched_multiplier(form, covariances, level) for form in (plain_form, dyadic_form))
+    plain, dyadic = (_matched_multiplier(form, covariances) for form in (plain_form, dyadic_form))
     typical = np.eye(n) + common / 2
-    plain_width, dyadic_width = (
-        multiplier * math.sqrt(max(float(np.sum(_centred(form) * typical)), 0.0))
-        if math.isfinite(multiplier)
-        else math.inf
-        for multiplier, form in ((plain, plain_form), (dyadic, dyadic_form))
+    plain_error, dyadic_error = (
+        math.sqrt(max(float(np.sum(_centred(form) * typical)), 0.0)) for form in (plain_form, dyadic_form)
     )
-    return plain, dyadic, dyadic_width < plain_width
+    return _Matching(plain, dyadic, plain_error, dyadic_error, subjects, dyads)
 
 
-def _matched_multiplier(form: np.ndarray, covariances: Sequence[np.ndarray], level: float) -> float:
-    """Returns t quantile x bias correction for the variance estimate e'(form)e of residuals e, the largest one.
+def _matched_multiplier(form: np.ndarray, covariances: Sequence[np.ndarray]) -> _Multiplier:
+    """Returns the t laws, with bias corrections, for the variance estimate e'(form)e of residuals e.
 
     Where the values have a covariance, the expectation and the variance of the estimate are traces; the scaled
     chi-square with these two moments gives both parts. Infinite where the estimate cannot see the variance at all.
     """
-    form, largest = _centred(form), 0.0
+    form, laws = _centred(form), []
     for covariance in covariances:
         product = form @ covariance
         expected, truth = float(np.trace(product)), float(covariance.sum()) / len(form) ** 2
         if truth <= 0:
             continue
         if expected < 1e-9 * truth:
-            return math.inf
+            return _Multiplier(((1.0, math.inf),))
         degrees = expected**2 / float(np.sum(product * product.T))
-        largest = max(largest, _t_quantile(degrees, level) * math.sqrt(truth / expected))
-    return largest
+        laws.append((degrees, math.sqrt(truth / expected)))
+    return _Multiplier(tuple(laws))
+
+
+def _student(degrees: float) -> _Multiplier:
+    return _Multiplier(((float(degrees), 1.0),))
 
 
 def _centred(form: np.ndarray) -> np.ndarray:
