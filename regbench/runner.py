@@ -27,6 +27,7 @@ from regbench.metrics.table import METRICS
 from regbench.plan import Case, Plan, make_plan
 from regbench.prealign import prealign_cases, prealign_key
 from regbench.provenance import provenance
+from regbench.shifts.table import shift_version
 from regbench.store import LOGS, SCHEMA, RunStore, file_name, new_run_id
 
 if TYPE_CHECKING:
@@ -154,7 +155,12 @@ def _run_record(
     facts["interpreters"] = _interpreters(plan)
     facts["hosts"] = {**earlier.get("hosts", {}), **facts["hosts"]}
     conditions = {
-        case.condition: {"name": case.condition_name, "parameters": case.condition_parameters} for case in plan.cases
+        case.condition: {
+            "name": case.condition_name,
+            "parameters": case.condition_parameters,
+            "version": shift_version(case.condition_name),
+        }
+        for case in plan.cases
     }
     datasets = {case.dataset: {"name": case.dataset_name, "parameters": case.dataset_parameters} for case in plan.cases}
     return {
@@ -168,6 +174,7 @@ def _run_record(
         "seeds": [config.seed + repeat for repeat in range(config.repeats)],
         "datasets": {label: {**what, "manifest": plan.manifests.get(label)} for label, what in datasets.items()},
         "conditions": conditions,
+        "deterministic": {label: card.deterministic for (_, label), card in zip(methods, cards, strict=True)},
         "metric_versions": {name: METRICS[name].version for case in plan.cases[:1] for name in case.metrics},
         "leaked": _leaks(plan, earlier),
         "plan_keys": _plan_keys(plan, store, settings, earlier),

@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 from support_rows import failure, row, write_run
 
-from regbench.analysis.compare import compare_golden, write_baseline
+from regbench.analysis.comparison import Comparison, compare, compare_golden, write_baseline
 from regbench.errors import ConfigError, StoreError
+
+
+def told(comparison: Comparison) -> str:
+    """All that a comparison says of what is worse."""
+    return "\n".join(check.text for check in comparison.of("regression", "not comparable"))
 
 
 def rows(dice: float = 0.7, fold: float = 0.5) -> list[dict[str, Any]]:
@@ -30,8 +35,8 @@ def baseline(tmp_path: Path) -> Path:
 def test_a_run_agrees_with_its_own_baseline(tmp_path: Path, baseline: Path) -> None:
     comparison = compare_golden(baseline, tmp_path / "base")
     assert comparison.exit_code == 0
-    assert comparison.counts["same"] == 24
-    assert comparison.lines[-1].startswith("24 values compared")
+    assert comparison.counts["same"] == 8
+    assert comparison.headline.startswith("8 checks of 24 values against")
 
 
 def test_a_baseline_is_small_sorted_and_free_of_costs(tmp_path: Path, baseline: Path) -> None:
@@ -63,8 +68,7 @@ def test_changes_beyond_the_tolerance_are_told_by_direction(
 ) -> None:
     comparison = compare_golden(baseline, write_run(tmp_path / "new", rows(**change)))
     assert comparison.exit_code == exit_code
-    told = {finding.outcome for finding in comparison.findings} - {"same"}
-    assert told == ({outcome} if outcome else set())
+    assert {check.outcome for check in comparison.checks} - {"same"} == ({outcome} if outcome else set())
 
 
 def test_tolerances_can_be_given(tmp_path: Path, baseline: Path) -> None:
@@ -87,7 +91,7 @@ def test_times_and_memory_are_not_compared(tmp_path: Path, baseline: Path) -> No
 def test_a_new_failure_is_a_regression_with_its_reason(tmp_path: Path, baseline: Path) -> None:
     comparison = compare_golden(baseline, write_run(tmp_path / "new", [failure("demons", 0), *rows()[1:]]))
     assert comparison.exit_code == 1
-    assert any("stopped after 900 s" in line and "p00" in line for line in comparison.lines)
+    assert "p00: timeout: stopped after 900 s" in told(comparison)
     assert comparison.counts["regression"] == 1
 
 
@@ -96,14 +100,15 @@ def test_a_missing_case_and_a_missing_value_are_regressions(tmp_path: Path, base
     fewer[0]["metrics"]["dice"] = {"mean": None}
     comparison = compare_golden(baseline, write_run(tmp_path / "new", fewer))
     assert comparison.exit_code == 1
-    assert any("the case is missing" in line for line in comparison.lines)
-    assert any("has no value now" in line for line in comparison.lines)
+    assert "the case is missing" in told(comparison)
+    assert "no value now" in told(comparison)
 
 
 def test_a_case_that_failed_before_may_fail_again(tmp_path: Path) -> None:
     broken = [failure("demons", 0), *rows()[1:]]
     first, second = write_run(tmp_path / "first", broken), write_run(tmp_path / "second", broken)
     assert compare_golden(first, second).exit_code == 0
+    assert not compare_golden(first, second).of("regression", "improvement")
 
 
 def test_a_case_that_the_baseline_lacks_is_named_only(tmp_path: Path, baseline: Path) -> None:
@@ -126,7 +131,7 @@ def test_another_definition_of_a_metric_cannot_be_compared(tmp_path: Path, basel
         line["metrics"]["hd95_mm"]["mean"] = 2.4
     comparison = compare_golden(baseline, write_run(tmp_path / "new", newer))
     assert comparison.exit_code == 4
-    assert any("from version 1 to 2" in line for line in comparison.lines)
+    assert "from version 1 to 2" in told(comparison)
 
 
 def test_a_baseline_is_refused_for_failures_and_for_nothing(tmp_path: Path) -> None:
@@ -148,16 +153,74 @@ def test_a_file_that_is_no_baseline_is_one_sentence(tmp_path: Path, content: str
         compare_golden(tmp_path / "absent.json", tmp_path / "new")
 
 
-def test_the_json_is_strict_and_complete(tmp_path: Path, baseline: Path) -> None:
-    comparison = compare_golden(baseline, write_run(tmp_path / "new", rows(dice=0.5)))
-    data = json.loads(json.dumps(comparison.json, allow_nan=False))
-    assert data["exit_code"] == 1
-    finding = data["findings"][0]
-    assert {"dataset", "condition", "method", "pair", "metric", "base", "new", "outcome", "text"} <= set(finding)
-
-
 def test_labels_warped_in_another_way_are_not_the_same_case(tmp_path: Path, baseline: Path) -> None:
     other = write_run(tmp_path / "other", [{**line, "label_warp": "linear"} for line in rows()])
     comparison = compare_golden(baseline, other)
     assert comparison.counts["same"] == 0
     assert comparison.exit_code != 0
+
+
+def test_a_fixed_failure_is_an_improvement(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", [failure("demons", 0), *rows()[1:]])
+    comparison = compare(first, write_run(tmp_path / "second", rows()))
+    assert comparison.exit_code == 0
+    (check,) = comparison.of("improvement")
+    assert (check.method, check.what) == ("demons", "status")
+
+
+def test_a_value_that_was_missing_is_an_improvement(tmp_path: Path) -> None:
+    fewer = rows()
+    fewer[0]["metrics"]["dice"] = {"mean": None}
+    comparison = compare(write_run(tmp_path / "first", fewer), write_run(tmp_path / "second", rows()))
+    (check,) = comparison.of("improvement")
+    assert check.what == "dice"
+    assert comparison.exit_code == 0
+
+
+def test_one_more_failed_repeat_is_a_regression(tmp_path: Path) -> None:
+    first = [row("demons", 0, repeat=i, seed=i) for i in range(3)]
+    second = [*first[:2], failure("demons", 0, repeat=2, seed=2)]
+    comparison = compare(write_run(tmp_path / "first", first), write_run(tmp_path / "second", second))
+    assert comparison.exit_code == 1
+    back = compare(tmp_path / "second", tmp_path / "first")
+    assert back.exit_code == 0
+    assert back.counts["improvement"] == 1
+
+
+def test_an_old_baseline_file_can_be_read(tmp_path: Path, baseline: Path) -> None:
+    content = json.loads(baseline.read_text())
+    old = {key: content[key] for key in ("schema", "run", "metric_versions", "values")}
+    baseline.write_text(json.dumps(old))
+    comparison = compare(baseline, tmp_path / "base")
+    assert comparison.exit_code == 0
+    assert {choice.mode for choice in comparison.modes} == {"golden"}
+
+
+def test_a_baseline_knows_the_inputs_that_it_was_made_from(tmp_path: Path) -> None:
+    made = [{**line, "fingerprint": "ab" * 32} for line in rows()]
+    path = tmp_path / "baseline.json"
+    write_baseline(write_run(tmp_path / "base", made), path)
+    assert compare(path, tmp_path / "base").exit_code == 0
+    other = write_run(tmp_path / "other", [{**line, "fingerprint": "cd" * 32} for line in made])
+    comparison = compare(path, other)
+    assert comparison.exit_code == 4
+    assert "images or labels are not the same in 3 pairs" in told(comparison)
+
+
+def test_a_baseline_is_refused_for_a_run_that_was_stopped(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "part", rows(), plan_keys=[line["key"] for line in [*rows(), row("demons", 9)]])
+    with pytest.raises(StoreError, match="1 of 7 cases have not been run"):
+        write_baseline(run, tmp_path / "baseline.json")
+
+
+def test_a_baseline_that_gets_smaller_says_so(tmp_path: Path, baseline: Path) -> None:
+    (note,) = write_baseline(write_run(tmp_path / "part", rows()[:3]), baseline)
+    assert "3 of 6 cases" in note
+
+
+def test_leaked_pairs_are_in_a_baseline_and_told_of(tmp_path: Path) -> None:
+    leaked = [{**line, "leaked": {"certainty": "yes", "reason": "trained on both"}} for line in rows()]
+    path = tmp_path / "baseline.json"
+    notes = write_baseline(write_run(tmp_path / "base", leaked), path)
+    assert "tell changes and not quality" in notes[0]
+    assert compare(path, tmp_path / "base").n_values == 24

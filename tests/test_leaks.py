@@ -10,7 +10,7 @@ import pytest
 from support_rows import row, table
 from support_runs import Recorder, own, tiny_config, write_pairs
 
-from regbench.analysis.compare import read_baseline
+from regbench.analysis.comparison import read_side
 from regbench.analysis.groups import group_rows
 from regbench.analysis.headline import headline
 from regbench.analysis.summary import notes, summarise, takeaway
@@ -335,7 +335,7 @@ def test_a_run_of_leaked_pairs_alone_says_so() -> None:
 
 def test_a_comparison_with_a_baseline_is_about_all_rows(tmp_path: Path) -> None:
     run(config(tmp_path / "data"), tmp_path / "run")
-    assert len(read_baseline(tmp_path / "run").values) == 6
+    assert len(read_side(tmp_path / "run").values) == 6
 
 
 def test_the_first_call_of_a_method_in_a_worker_is_told_apart(tmp_path: Path) -> None:
