@@ -7,6 +7,11 @@ Conventions:
   det(d(x + u)/dx) = det(A + du/di) / det(A). So the determinant is the physical one on oblique, anisotropic and
   left-handed grids, whatever the moving grid is like.
 - The foreground is a region of the FIXED image, so it is the same for all methods.
+- What a pair excludes takes no part in scores. Of what is measured in the fixed image alone (the foreground, the
+  information of an image) its own excluded voxels are left out. Where two label maps are compared, those are left out
+  too that the displacement leads into excluded voxels of the moving image, in both maps: for them nobody knows what
+  would be right. Landmarks in an excluded voxel of their image do not count. Which labels are scored depends on the
+  pair alone: those with a voxel that is not excluded in either image.
 """
 
 from __future__ import annotations
@@ -112,9 +117,37 @@ class Alignment:
         return move(self.pair.moving_labels, self.displacement, threads=self.threads)
 
     @cached_property
+    def excluded(self) -> np.ndarray | None:
+        """The voxels in which label maps are not compared, bool of the fixed shape; None where nothing is excluded."""
+        there = self.pair.moving_excluded
+        moved = None if there is None else warp(there, self.displacement, threads=self.threads).array > 0
+        if self.pair.fixed_excluded is None:
+            return moved
+        here = self.pair.fixed_excluded.array > 0
+        return here if moved is None else here | moved
+
+    @cached_property
+    def own_labels(self) -> tuple[Labels | None, Labels | None]:
+        """The label maps of the fixed and of the moving image, background where their own image is excluded."""
+        pair = self.pair
+        return (
+            _without(pair.fixed_labels, pair.fixed_excluded),
+            _without(pair.moving_labels, pair.moving_excluded),
+        )
+
+    @cached_property
+    def compared_labels(self) -> tuple[Labels | None, Labels | None]:
+        """The fixed and the moved label map, background in `excluded`; the maps themselves where that is None."""
+        maps = self.pair.fixed_labels, self.moved_labels
+        if self.excluded is None:
+            return maps
+        left_out = Labels(self.excluded, self.pair.fixed.grid)
+        return _without(maps[0], left_out), _without(maps[1], left_out)
+
+    @cached_property
     def scored_labels(self) -> np.ndarray:
         """The labels that occur in the fixed and in the (unwarped) moving label map, ascending."""
-        fixed, moving = self.pair.fixed_labels, self.pair.moving_labels
+        fixed, moving = self.own_labels
         if fixed is None or moving is None:
             return np.zeros(0, dtype=np.intp)
         return np.intersect1d(fixed.values, moving.values)
@@ -122,7 +155,7 @@ class Alignment:
     @cached_property
     def absent_labels(self) -> np.ndarray:
         """The labels that occur on one side only, fixed or (unwarped) moving, ascending; they have no score."""
-        fixed, moving = self.pair.fixed_labels, self.pair.moving_labels
+        fixed, moving = self.own_labels
         if fixed is None or moving is None:
             return np.zeros(0, dtype=np.intp)
         return np.setxor1d(fixed.values, moving.values)
@@ -139,14 +172,25 @@ class Alignment:
     def foreground(self) -> np.ndarray:
         """The region of the fixed image that is looked at, bool of the fixed shape, never empty.
 
-        The first of these that holds any voxel: fixed labels > 0, fixed mask > 0, fixed image > 0, everything.
+        The first of these that holds any voxel: fixed labels > 0, fixed mask > 0, fixed image > 0, everything; each
+        without what is excluded.
         """
+        excluded = self.pair.fixed_excluded
         for part in (self.pair.fixed_labels, self.pair.fixed_mask, self.pair.fixed):
             if part is not None:
                 region = part.array > 0
+                if excluded is not None:
+                    region &= excluded.array == 0
                 if region.any():
                     return region
-        return np.ones(self.pair.fixed.grid.shape, bool)
+        return np.ones(self.pair.fixed.grid.shape, bool) if excluded is None else excluded.array == 0
+
+
+def _without(labels: Labels | None, excluded: Labels | None) -> Labels | None:
+    """The labels, background where a voxel is excluded."""
+    if labels is None or excluded is None:
+        return labels
+    return Labels(np.where(excluded.array > 0, 0, labels.array), labels.grid, labels.names)
 
 
 def component_planes(displacement: Displacement, rows: slice, scratch: Scratch) -> np.ndarray:

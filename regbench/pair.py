@@ -2,6 +2,10 @@
 
 `Pair` is what a dataset yields and what metrics see. `BlindPair` is what a method sees: the images,
 their masks and automatically detected keypoints, but no labels, no landmarks, no truth.
+
+What is in `fixed_excluded` and `moving_excluded` (not 0: a lesion, a resection, metal) has no known counterpart in the
+other image and takes no part in scores, see `regbench.alignment`. Each lies on the grid of its own image and may be
+given for one side alone. It is no mask: methods do not see it.
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ class Pair:
     """A pair of images to be registered (moving onto fixed) and what is known for scoring.
 
     `truth` is the displacement on the fixed grid that is known to be right, where it is known.
-    Raises DatasetError if dimensions differ or labels, masks or truth are on another grid than their image.
+    Raises DatasetError if dimensions differ, if labels, masks, what is excluded or truth are on another grid than their
+    image, or if all of an image is excluded.
     """
 
     name: str
@@ -49,6 +54,8 @@ class Pair:
     moving_labels: Labels | None = None
     fixed_mask: Labels | None = None
     moving_mask: Labels | None = None
+    fixed_excluded: Labels | None = None
+    moving_excluded: Labels | None = None
     fixed_landmarks: Landmarks | None = None
     moving_landmarks: Landmarks | None = None
     fixed_keypoints: Landmarks | None = None
@@ -62,8 +69,14 @@ class Pair:
                 f"pair {self.name}: fixed is {self.fixed.grid.ndim}-D and moving is {self.moving.grid.ndim}-D"
             )
         for side, image in (("fixed", self.fixed), ("moving", self.moving)):
-            for part in ("labels", "mask"):
+            for part in ("labels", "mask", "excluded"):
                 self._check_grid(f"{side} {part}", getattr(self, f"{side}_{part}"), image.grid)
+            excluded: Labels | None = getattr(self, f"{side}_excluded")
+            if excluded is not None and excluded.array.all():
+                raise DatasetError(
+                    f"pair {self.name}: all of the {side} image is excluded from scores; "
+                    "its mask must be 0 where scores count"
+                )
             for part in ("landmarks", "keypoints"):
                 points = getattr(self, f"{side}_{part}")
                 if points is not None and points.points_mm.shape[1] != image.grid.ndim:
@@ -78,7 +91,7 @@ class Pair:
             )
 
     def blind(self) -> BlindPair:
-        """The pair without labels, landmarks, truth, names of subjects and tags."""
+        """The pair without labels, landmarks, truth, what is excluded, names of subjects and tags."""
         return BlindPair(
             name=self.name,
             fixed=self.fixed,

@@ -3,9 +3,10 @@
 Planning runs nothing. It opens input files for their content hash only, so that a case has a key that is
 the same wherever the data lie, and changes when an image, a parameter or a version does.
 
-The key covers: content of the pair, condition, method, its version, parameters and weights, pre-alignment,
-seed, repeat, the label warp, whether both directions are asked for, and the names under which the row appears (so
-that no two cases of a plan share one). Metrics are kept apart: they can be computed again where fields were kept.
+The key covers: content of the pair, condition and its version, method, its version, parameters and weights,
+pre-alignment, seed, repeat, the label warp, whether both directions are asked for, and the names under which the row
+appears (so that no two cases of a plan share one). Metrics are kept apart: they can be computed again where fields
+were kept.
 """
 
 from __future__ import annotations
@@ -310,10 +311,19 @@ class _MethodSpec:
             parts.append(["label_warp", case.label_warp])
         if case.both_directions:
             parts.append("both_directions")
+        parts += condition_version(case)
         # A refused case has not been run: where leaks are no longer refused, it is to be.
         if case.leak is not None and case.verdict == ("skipped", refusal(case.leak)):
             parts.append("refused")
         return content_key(parts)
+
+
+def condition_version(case: Case) -> list[Any]:
+    """What of a key tells the version of the condition of a case; nothing for the data as they are."""
+    from regbench.shifts.table import shift_version
+
+    version = shift_version(case.condition_name)
+    return [["condition", version]] if version else []
 
 
 def content_key(parts: Sequence[Any]) -> str:

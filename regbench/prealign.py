@@ -18,7 +18,7 @@ from regbench import targets
 from regbench.errors import MethodError
 from regbench.pair import BlindPair, Pair
 from regbench.parameters import as_plain
-from regbench.plan import Case, content_key, prealign_version
+from regbench.plan import Case, condition_version, content_key, prealign_version
 from regbench.volume import Grid, Labels, Landmarks
 from regbench.warp import resample
 
@@ -46,7 +46,8 @@ class Prealignment:
 def prealign_key(case: Case) -> str:
     """The key under which the pre-alignment of a case is recorded; the same for all methods and repeats."""
     shift = [case.condition_name, case.condition_parameters, case.condition_seed]
-    return content_key(["prealign", case.fingerprint, shift, case.prealign, prealign_version(case.prealign)])
+    parts = ["prealign", case.fingerprint, shift, case.prealign, prealign_version(case.prealign)]
+    return content_key([*parts, *condition_version(case)])
 
 
 def prealign_cases(cases: Iterable[Case]) -> dict[str, Case]:

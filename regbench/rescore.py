@@ -46,7 +46,7 @@ def evaluate_run(
     if listener is not None:
         listener.plan_ready(Plan(tuple(cases)), 0)
     with RunStore.open(folder) as store:
-        scorer = _Scorer(Path(folder))
+        scorer = _Scorer(Path(folder), record.run["conditions"])
         for case in cases:
             if listener is not None:
                 listener.case_started(case)
@@ -63,8 +63,9 @@ Row = Mapping[str, Any]
 class _Scorer:
     """Keeps datasets, and the pair that it read last, between the cases that it scores."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, conditions: Mapping[str, Any]) -> None:
         self._folder = folder
+        self._conditions = conditions
         self._datasets: dict[str, Dataset] = {}
         self._last: tuple[Any, Pair] | None = None
 
@@ -108,7 +109,20 @@ class _Scorer:
         ref = PairRef(case.pair["id"], case.pair["fixed"], case.pair["moving"], case.pair["tags"])
         if dataset.fingerprint(ref) != case.fingerprint:
             raise DatasetError(f"{case.dataset}, pair {ref.id}: the data have changed since this run; run it again")
+        self._check_condition(case)
         return shifted_pair(dataset, case.pair, (case.condition_name, case.condition_parameters, case.condition_seed))
+
+    def _check_condition(self, case: Case) -> None:
+        from regbench.shifts.table import shift_version
+
+        version = shift_version(case.condition_name)
+        # Runs from before versions were recorded have none.
+        then = self._conditions[case.condition].get("version", version)
+        if then != version:
+            raise DatasetError(
+                f"condition {case.condition}: was of version {then} in this run and is of {version} now, which makes "
+                "other images; run it again"
+            )
 
 
 def _metric_names(run: Mapping[str, Any], metrics: str | list[str] | None) -> list[str]:

@@ -18,6 +18,8 @@ GEOMETRY = [name for name in SHIFTED if SHIFTS[name].changes in ("position", "st
 # Shifts in which nothing is drawn.
 DETERMINED = {"gamma", "inversion", "t2_like", "intensity_scale", "clipping", "zscore", "blur_mm"}
 DETERMINED |= {"mirror", "orientation"}
+# Shifts of labels: the images stay, and a draw is for a subject or for all, whatever the pair.
+OF_LABELS = {name for name in SHIFTED if SHIFTS[name].changes == "labels"}
 
 
 def wave(points_mm: np.ndarray) -> np.ndarray:

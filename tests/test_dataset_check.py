@@ -18,6 +18,7 @@ from regbench.dataset_check.check import Checked, check_dataset
 from regbench.dataset_check.preview import borders
 from regbench.datasets.recognition import dataset_at
 from regbench.datasets.table import build_dataset
+from regbench.errors import DatasetError
 
 SHAPE = (24, 26, 28)
 
@@ -116,12 +117,12 @@ def test_nothing_is_wrong_with_a_sound_folder(tmp_path: Path) -> None:
         (_swap, "error", "the labels of 's1' fit the image of 's4' better than their own"),
         (_rotate_three, "error", "the labels of 's1' fit the image of 's2' better than their own"),
         (_shift_labels, "error", "'s2': the labels are on another grid than the image"),
-        (_copy_scan, "error", "s2, s3 are different subjects with one and the same image file"),
-        (_empty_labels, "error", "1 label maps are empty: s2"),
+        (_copy_scan, "error", "different subjects with one and the same image: s2, s3"),
+        (_empty_labels, "error", "maps without any: s2"),
         (_damage, "error", "s2.nii.gz: cannot be read"),
-        (_remove_labels, "warning", "1 of 6 scans have no labels: s2"),
-        (_lack_a_label, "warning", "1 of 3 labels are missing in some scans: 3 (1)"),
-        (_move_away, "warning", "1 scans do not meet 's0' in world coordinates: s2; set prealign"),
+        (_remove_labels, "warning", "scans without labels (1 of 6): s2"),
+        (_lack_a_label, "warning", "1 of 3 are not in all scans (in brackets how many lack them): 3 (1)"),
+        (_move_away, "warning", "scans that do not meet 's0' in world coordinates: s2; set prealign"),
         (_turn, "warning", "scans are stored in 2 orientations (LAS, RAS)"),
         (_lose_a_landmark, "warning", "landmarks outside of their image are left out: s2 (1 of 3)"),
     ],
@@ -172,7 +173,7 @@ def test_a_subject_in_two_parts_is_a_leak(tmp_path: Path) -> None:
             write_nifti(tmp_path / f"{part}/{subject}_{visit}.nii.gz", array)
     checked = _check(tmp_path / "d.yaml")
     (found,) = (f for f in checked.findings if f.check == "leakage")
-    assert (found.severity, found.sentence) == ("error", "1 subjects are in several parts: b (test, train)")
+    assert (found.severity, found.sentence) == ("error", "subjects in several parts: b (test, train)")
 
 
 def test_an_index_tells_changed_missing_and_new_files(tmp_path: Path) -> None:
@@ -185,9 +186,9 @@ def test_an_index_tells_changed_missing_and_new_files(tmp_path: Path) -> None:
     write_nifti(root / "images/s9.nii.gz", _labels(1) + np.float32(1))
     findings = _check(root, index=tmp_path / "sums.txt").findings
     sentences = " | ".join(f"{f.severity} {f.sentence}" for f in findings if f.check == "integrity")
-    assert "error 1 files differ from" in sentences
-    assert "sums.txt are gone: s5.nii.gz" in sentences
-    assert "warning 1 files are not in" in sentences
+    assert "error files that differ from" in sentences
+    assert "sums.txt that are gone: s5.nii.gz" in sentences
+    assert "warning files that are not in" in sentences
 
 
 @pytest.mark.parametrize("key", ["neurite", "learn2reg", "lpba40", "klein", "ixi", "voxelmorph", "bids", "described"])
@@ -248,12 +249,46 @@ def test_a_task_whose_files_are_missing_may_not_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_swapped_files_of_a_public_copy_are_found() -> None:
+def test_real_folders_may_start(tmp_path: Path) -> None:
     root = os.environ.get("REGBENCH_DATA")
     folder = Path(root or "") / "layouts/LPBA40_loni_quarter"
     if not root or not folder.is_dir():
         pytest.skip("$REGBENCH_DATA is not set or has no layouts")
-    named = [f.sentence.split("'")[1] for f in _check(folder).findings if f.check == "pairing"]
-    assert named == ["S05", "S20"]
+    # Labels drawn on stripped brains that are not aligned: those of one tell where the other has background.
+    assert [f.severity for f in _check(folder).findings if f.check == "pairing"] == ["note"]
+    space = "LPBA40/delineation_space"
+    for one, other in (("S05", "S20"), ("S20", "S05")):
+        for path in (folder / space / one).iterdir():
+            is_label = "label" in path.name
+            copy = (
+                tmp_path
+                / space
+                / (one if is_label else other)
+                / (path.name if is_label else path.name.replace(one, other))
+            )
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    swapped = [f.sentence.split("'")[1] for f in _check(tmp_path).findings if f.severity == "error"]
+    assert swapped == ["S05", "S20"]
     assert _check(Path(root) / "neurite_oasis").may_start
     assert _check(Path(root) / "slices_2d").may_start
+
+
+def test_brains_that_are_not_aligned_are_no_swap(tmp_path: Path) -> None:
+    """The background of another brain tells where labels are, which is no reason to think that files were swapped."""
+    rng = np.random.default_rng(0)
+    for n in range(2):
+        labels = np.zeros(SHAPE, np.int16)
+        labels[6 * n : 6 * n + 16, 4:22, 4:24] = 1
+        labels[6 * n + 8 : 6 * n + 16, 4:22, 4:24] = 2
+        image = np.where(labels > 0, 100 + 20 * (labels == 2) + rng.normal(0, 30, SHAPE).clip(-90), 0)
+        write_nifti(tmp_path / f"images/s{n}.nii.gz", image.astype(np.float32))
+        write_nifti(tmp_path / f"labels/s{n}.nii.gz", labels)
+    assert _check(tmp_path).may_start
+
+
+def test_folders_below_an_unknown_one_are_told(tmp_path: Path) -> None:
+    _sound(tmp_path / "more" / "study")
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(DatasetError, match=r"but folders below it do: .*more.study \(folders\)$"):
+        dataset_at(str(tmp_path), {}, tmp_path)

@@ -262,9 +262,11 @@ def test_the_surfaces_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None
     calls = []
     plain = surface_distance.surfaces_of
 
-    def counted(first: Labels, second: Labels, labels: list[int], threads: int) -> surface_distance.Surfaces:
+    def counted(
+        first: Labels, second: Labels, labels: list[int], threads: int, excluded: np.ndarray | None
+    ) -> surface_distance.Surfaces:
         calls.append(labels)
-        return plain(first, second, labels, threads)
+        return plain(first, second, labels, threads, excluded)
 
     monkeypatch.setattr(surface_distance, "surfaces_of", counted)
     labels = np.arange(3)[:, None] * np.ones(4, int)

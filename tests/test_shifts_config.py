@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from regbench.cli import main
 from regbench.config import RunConfig, check_config, load_config
 from regbench.plan import make_plan
 from regbench.shifts.entries import expanded
-from regbench.shifts.table import SHIFTS
+from regbench.shifts.table import SHIFTS, shift_version
 
 MINIMAL = "datasets: [mni-cohort]\nmethods: [identity]\n"
 
@@ -135,3 +137,25 @@ def test_the_command_shows_levels_parameters_and_what_is_carried(
     card = SHIFTS[arguments[1]]
     assert card.carried in shown and card.unit in shown
     assert all(f"{level} {value:g}" in shown for level, value in card.named_levels.items())
+
+
+def _keys(folder: Path) -> dict[str, str]:
+    config = load_config(written(folder, "[none, {noise: 0.05}, {motion: 2}]"))
+    return {case.condition: case.key for case in make_plan(config, limit=1).cases}
+
+
+def test_another_version_of_a_shift_is_another_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _keys(tmp_path)
+    newer = dataclasses.replace(SHIFTS["noise"], version=SHIFTS["noise"].version + 1)
+    monkeypatch.setitem(SHIFTS, "noise", newer)
+    after = _keys(tmp_path)
+    assert [name for name in before if before[name] != after[name]] == ["noise 0.05"]
+    monkeypatch.setattr(metadata, "version", lambda package: f"{package} of tomorrow")
+    assert [name for name in before if after[name] != _keys(tmp_path)[name]] == ["motion 2"]
+    assert shift_version("none") == "" and shift_version("noise") == str(newer.version)
+    monkeypatch.setattr(metadata, "version", _not_there)
+    assert shift_version("motion") == f"{SHIFTS['motion'].version}, no torchio"
+
+
+def _not_there(package: str) -> str:
+    raise metadata.PackageNotFoundError(package)

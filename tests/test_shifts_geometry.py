@@ -206,14 +206,21 @@ def test_a_lesion_is_no_part_of_any_score(on: str, ndim: int) -> None:
     for side in ("fixed", "moving"):
         lesion = np.abs(after[side] - before[side]) > 0
         assert lesion.any() == (on in ("both", side))
-        assert (after[f"{side} labels"][lesion] == 0).all()
-        lost = (after[f"{side} labels"] == 0) & (before[f"{side} labels"] > 0)
-        assert lost.any(), "the same place is left out on the other side"
-        np.testing.assert_array_equal(after[f"{side} mask"], before[f"{side} mask"])
+        excluded = getattr(shifted, f"{side}_excluded").array > 0
+        assert excluded[lesion].all()
+        assert excluded.any(), "the same place is left out on the other side"
+        for part in ("labels", "mask"):
+            assert after[f"{side} {part}"] is before[f"{side} {part}"]
         np.testing.assert_array_equal(after["truth"], before["truth"])
     assert scores(shifted)["dice"]["mean"] > scores(pair)["dice"]["mean"] - 0.03
-    one_sided = dataclasses.replace(shifted, moving_labels=pair.moving_labels, fixed_labels=shifted.fixed_labels)
-    assert scores(shifted)["dice"]["mean"] > scores(one_sided)["dice"]["mean"]
+    # What is wrong in the lesion alone costs nothing, and without the exclusion it would.
+    assert pair.truth is not None and shifted.fixed_excluded is not None
+    wrong = pair.truth.vectors_mm + 9.0 * (shifted.fixed_excluded.array > 0)[..., np.newaxis]
+    found = Displacement(wrong, pair.fixed.grid)
+    told = dataclasses.replace(shifted, fixed_excluded=None, moving_excluded=None)
+    assert scores(shifted, found)["epe_mm"]["mean"] == scores(shifted)["epe_mm"]["mean"]
+    assert scores(told, found)["epe_mm"]["mean"] > scores(told)["epe_mm"]["mean"]
+    assert scores(shifted, found)["dice"]["mean"] > scores(told, found)["dice"]["mean"]
 
 
 def test_a_lesion_is_as_large_as_told_and_grows_in_its_place() -> None:
@@ -232,5 +239,6 @@ def test_a_lesion_is_as_large_as_told_and_grows_in_its_place() -> None:
 def test_without_a_truth_the_other_side_of_a_lesion_is_left_as_it_is() -> None:
     pair = dataclasses.replace(whole_pair(3), truth=None)
     shifted = shift("lesion_mm").apply(pair, seed=0)
-    assert shifted.fixed_labels is pair.fixed_labels
-    assert (shifted.moving_labels.array == 0).sum() > (pair.moving_labels.array == 0).sum()  # type: ignore[union-attr]
+    assert shifted.fixed_excluded is None
+    assert shifted.moving_excluded is not None
+    np.testing.assert_array_equal(shifted.moving_excluded.array > 0, shifted.moving.array != pair.moving.array)

@@ -14,7 +14,7 @@ def command(name: str | None) -> int:
     """List the conditions under which methods can be tested, or show condition NAME with its parameters."""
     from regbench.cli.console import facts, output, prose, say, table
     from regbench.cli.parameter_table import own_words, parameter_table
-    from regbench.shifts.table import SHIFTS, shift_class
+    from regbench.shifts.table import SHIFTS, shift_class, shift_version
 
     console = output()
     if not name:
@@ -33,7 +33,17 @@ def command(name: str | None) -> int:
     prose(console, own_words(cls))
     levels = ", ".join(f"{level} {value:g}" for level, value in card.named_levels.items())
     unchanged = f"{card.neutral:g}" if card.levels else ""
-    console.print("", facts([("strength", card.unit), ("levels", levels), ("changes nothing", unchanged)]))
+    console.print(
+        "",
+        facts(
+            [
+                ("strength", card.unit),
+                ("levels", levels),
+                ("changes nothing", unchanged),
+                ("version", shift_version(name)),
+            ]
+        ),
+    )
     console.print("", facts([("carried along", card.carried)]))
     console.print("", parameter_table(cls) or "No parameters.")
     return 0

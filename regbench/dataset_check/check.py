@@ -50,11 +50,11 @@ def check_dataset(
         scans.append(scan)
     findings = [Finding("error", "reading", scan.problem) for scan in scans if scan.problem]
     findings += _grids(scans) + _labels(scans) + _landmarks(scans) + _overlap(scans)
-    findings += files.check_leakage(scans) + files.check_missing(scans)
+    findings += files.check_missing(scans)
     if isinstance(dataset, FolderDataset):
         findings += files.check_surplus(dataset, scans)
     known = files.hashes(scans)
-    findings += files.check_doubles(scans, known)
+    findings += files.check_leakage(scans, files.check_doubles(scans, known))
     if index is not None:
         findings += files.check_index(index, known)
     if new_index is not None:
@@ -80,8 +80,14 @@ def _facts(scans: Sequence[Surveyed], n_pairs: int) -> dict[str, str]:
         "spacings (mm)": _counted(["x".join(f"{s:.3g}" for s in grid.spacing_mm) for grid in grids]),
         "orientations": _counted([grid.orientation for grid in grids]),
         "labels": f"{len(labels)}: {shown([str(v) for v in labels], _MANY_LABELS)}" if labels else "none",
+        "excluded": _excluded(scans),
         "landmarks": _counted([str(scan.n_landmarks) for scan in scans if scan.n_landmarks]),
     }
+
+
+def _excluded(scans: Sequence[Surveyed]) -> str:
+    shares = [scan.excluded_percent for scan in scans if scan.excluded_percent is not None]
+    return f"in {len(shares)} scans, up to {max(shares):.2g} % of the voxels" if shares else ""
 
 
 def _counted(words: Sequence[str]) -> str:
@@ -107,6 +113,12 @@ def _grids(scans: Sequence[Surveyed]) -> list[Finding]:
         for scan in wrong
         if scan.grid is not None and scan.label_grid is not None
     ]
+    findings += [Finding("error", "grids", scan.excluded_problem) for scan in scans if scan.excluded_problem]
+    findings += [
+        Finding("error", "grids", f"'{scan.name}': all of the image is excluded from scores; check its mask")
+        for scan in scans
+        if scan.excluded_percent == 100
+    ]
     orientations = {scan.grid.orientation for scan in scans if scan.grid is not None}
     if len(orientations) > 1:
         names = ", ".join(sorted(orientations))
@@ -123,16 +135,20 @@ def _labels(scans: Sequence[Surveyed]) -> list[Finding]:
     everything = sorted({value for scan in labelled for value in scan.labels or {}})
     findings = []
     if empty:
-        findings.append(Finding("error", "labels", f"{len(empty)} label maps are empty: {shown(empty)}"))
+        findings.append(Finding("error", "labels", f"maps without any: {shown(empty)}"))
     missing = {v: [s.name for s in labelled if v not in (s.labels or {})] for v in everything}
     rare = [f"{v} ({len(names)})" for v, names in missing.items() if names]
     if rare:
-        sentence = f"{len(rare)} of {len(everything)} labels are missing in some scans: {shown(rare, _MANY_LABELS)}"
+        which = f"{len(rare)} of {len(everything)} are not in all scans (in brackets how many lack them)"
+        sentence = f"{which}: {shown(rare, _MANY_LABELS)}"
         findings.append(Finding("warning", "labels", sentence))
     names = {value: name for scan in labelled for value, name in scan.label_names.items()}
     unnamed = [str(value) for value in everything if names and value not in names]
     if unnamed:
-        sentence = f"{len(unnamed)} labels are not in the table of names: {shown(unnamed, _MANY_LABELS)}"
+        sentence = (
+            f"not in the table of names: {shown(unnamed, _MANY_LABELS)}; "
+            "if the files follow another table, the names of the others are wrong, too"
+        )
         findings.append(Finding("warning", "labels", sentence))
     return findings
 
@@ -151,5 +167,8 @@ def _overlap(scans: Sequence[Surveyed]) -> list[Finding]:
     ]
     if not apart:
         return []
-    sentence = f"{len(apart)} scans do not meet '{grids[0][0]}' in world coordinates: {shown(apart)}; set prealign"
+    sentence = (
+        f"scans that do not meet '{grids[0][0]}' in world coordinates: {shown(apart)}; "
+        "set prealign: moments, rigid or affine"
+    )
     return [Finding("warning", "overlap", sentence)]

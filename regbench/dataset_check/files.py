@@ -28,7 +28,7 @@ def check_missing(scans: Sequence[Surveyed]) -> list[Finding]:
         having = [scan.name for scan in scans if part in scan.files]
         without = [scan.name for scan in scans if part not in scan.files and not scan.problem]
         if having and without:
-            sentence = f"{len(without)} of {len(scans)} scans have no {part}: {shown(without)}"
+            sentence = f"scans without {part} ({len(without)} of {len(scans)}): {shown(without)}"
             findings.append(Finding("warning", "files", sentence))
     return findings
 
@@ -46,7 +46,7 @@ def check_surplus(dataset: FolderDataset, scans: Sequence[Surveyed]) -> list[Fin
             found.append(str(path.relative_to(dataset.folder)))
     if not found:
         return []
-    return [Finding("note", "files", f"{len(found)} image files are not used with these parameters: {shown(found)}")]
+    return [Finding("note", "files", f"image files not used with these parameters ({len(found)}): {shown(found)}")]
 
 
 def hashes(scans: Sequence[Surveyed]) -> dict[Path, str]:
@@ -80,21 +80,22 @@ def check_doubles(scans: Sequence[Surveyed], known: Mapping[Path, str]) -> list[
     for same in subjects.values():
         names = [scan.name for scan in same.values()]
         if len({scan.files["image"] for scan in same.values()}) > 1:
-            sentence = f"{shown(names)} are different subjects with one and the same image file"
+            sentence = f"different subjects with one and the same image: {shown(names)}"
             findings.append(Finding("error", "leakage", sentence))
     return findings
 
 
-def check_leakage(scans: Sequence[Surveyed]) -> list[Finding]:
-    """Errors for subjects that are in more than one of train, validation and test; a note if none is."""
+def check_leakage(scans: Sequence[Surveyed], doubles: Sequence[Finding] = ()) -> list[Finding]:
+    """Errors for subjects in more than one of train, validation and test, and the doubles; a note if there is none."""
     parts: dict[str, set[str]] = defaultdict(set)
     for scan in scans:
         if scan.split:
             parts[scan.subject].add(scan.split)
     shared = [f"{subject} ({', '.join(sorted(found))})" for subject, found in parts.items() if len(found) > 1]
     if shared:
-        sentence = f"{len(shared)} subjects are in several parts: {shown(shared)}"
-        return [Finding("error", "leakage", sentence)]
+        return [Finding("error", "leakage", f"subjects in several parts: {shown(shared)}"), *doubles]
+    if doubles:
+        return list(doubles)
     splits = {split for found in parts.values() for split in found}
     return (
         [Finding("note", "leakage", f"no subject is in two of {', '.join(sorted(splits))}")] if len(splits) > 1 else []
@@ -110,11 +111,11 @@ def check_index(index: Path, known: Mapping[Path, str]) -> list[Finding]:
     new = [path.name for path in found if path not in expected]
     findings = []
     if changed:
-        findings.append(Finding("error", "integrity", f"{len(changed)} files differ from {index}: {shown(changed)}"))
+        findings.append(Finding("error", "integrity", f"files that differ from {index}: {shown(changed)}"))
     if gone:
-        findings.append(Finding("error", "integrity", f"{len(gone)} files of {index} are gone: {shown(gone)}"))
+        findings.append(Finding("error", "integrity", f"files of {index} that are gone: {shown(gone)}"))
     if new:
-        findings.append(Finding("warning", "integrity", f"{len(new)} files are not in {index}: {shown(new)}"))
+        findings.append(Finding("warning", "integrity", f"files that are not in {index}: {shown(new)}"))
     return findings or [Finding("note", "integrity", f"all {len(found)} files are as in {index}")]
 
 

@@ -22,7 +22,8 @@ _COARSE_VOXELS = {2: 256, 3: 40}
 class Surveyed:
     """A scan: whose, of which part, its files, and what was found in them; `problem` if it cannot be read.
 
-    `coarse_image` and `coarse_labels` are every k-th voxel; `labels` counts voxels by label, None without a label map.
+    `coarse_image` and `coarse_labels` are every k-th voxel; `labels` counts voxels by label, None without a label map;
+    `excluded_percent` is the share of the voxels that takes no part in scores.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Surveyed:
     n_outside: int = 0
     coarse_image: np.ndarray | None = None
     coarse_labels: np.ndarray | None = None
+    excluded_percent: float | None = None
+    excluded_problem: str = ""
     planes: tuple[np.ndarray, np.ndarray | None] | None = None
     problem: str = ""
 
@@ -56,6 +59,7 @@ def _of_folder(dataset: FolderDataset) -> Iterator[Surveyed]:
         try:
             known["files"] = dataset.files_of(scan)
             image, labels, landmarks = dataset.read(scan)
+            known |= _excluded(known["files"].get("excluded"), image)
         except DatasetError as error:
             yield Surveyed(**known, problem=str(error))
             continue
@@ -79,7 +83,10 @@ def _of_pairs(dataset: Dataset) -> Iterator[Surveyed]:
                 continue
             seen.add(key)
             name = subject if sum(one == subject for one, _ in seen) == 1 else f"{subject} ({side} of {ref.id})"
-            known = {"name": name, "subject": subject, "split": split}
+            known: dict[str, Any] = {"name": name, "subject": subject, "split": split}
+            excluded = getattr(pair, f"{side}_excluded")
+            if excluded is not None:
+                known["excluded_percent"] = 100 * float((excluded.array > 0).mean())
             yield _surveyed(known, image, getattr(pair, f"{side}_labels"), getattr(pair, f"{side}_landmarks"))
 
 
@@ -99,6 +106,18 @@ def _surveyed(known: dict[str, Any], image: Image, labels: Labels | None, landma
         coarse_labels=np.array(labels.array[step]) if labels is not None and same_shape else None,
         planes=_planes(image, labels if same_shape else None),
     )
+
+
+def _excluded(path: Path | None, image: Image) -> dict[str, Any]:
+    from regbench.files.images import read_labels
+
+    if path is None:
+        return {}
+    mask = read_labels(path)
+    if not mask.grid.matches(image.grid, 1e-2):
+        words = f"{path}: is on another grid ({mask.grid.describe()}) than the image ({image.grid.describe()})"
+        return {"excluded_problem": words}
+    return {"excluded_percent": 100 * float((mask.array > 0).mean())}
 
 
 def _outside(grid: Grid, landmarks: Landmarks) -> int:

@@ -4,13 +4,15 @@
     root/sub-01/anat/sub-01_T1w.nii.gz           root/sub-01/ses-pre/anat/sub-01_ses-pre_T1w.nii.gz
     root/derivatives/NAME/sub-01/anat/sub-01_desc-aseg_dseg.nii.gz, sub-01_space-T1w_dseg.nii.gz
                      NAME/sub-01/anat/sub-01_desc-brain_mask.nii.gz
+                     NAME/sub-01/anat/sub-01_label-lesion_mask.nii.gz (or _roi, also beside the raw image)
                      NAME/dseg.tsv or sub-01_..._dseg.tsv         columns index, name
 
 `suffix` is the contrast (T1w), `session` keeps one session, `derivative` the folder of the labels where there are
 several, and `space` the entity space of images and labels: without one, raw images, and labels without a space or in
 that of the raw image (orig, T1w, ...); with one, preprocessed images of the derivative
 (`sub-01_space-MNI_desc-preproc_T1w`). Several runs of a session: the first. `label_table: freesurfer` says which
-names labels have. A scan is called 01, or 01-pre with sessions. Pairs: any protocol.
+names labels have. Masks whose label or desc says `lesion` are excluded from scores. A scan is called 01, or 01-pre
+with sessions. Pairs: any protocol.
 
 Licence and citation: those of your data; for the layout Gorgolewski et al., Scientific Data 3 (2016) 160044.
 Own reader, because pybids reads all of a dataset into a database before it lists it.
@@ -83,7 +85,8 @@ class Bids(FolderDataset):
                         f"{number}-{session}" if session else number,
                         image,
                         self._labels(derived, session),
-                        mask=self._matching(derived, session, "mask"),
+                        mask=self._mask(derived, session),
+                        excluded=self._lesion([*_images(subject), *derived], session),
                         subject=number,
                         tags={"modality": self.suffix} | ({"session": session} if session else {}),
                     )
@@ -120,8 +123,13 @@ class Bids(FolderDataset):
             found.setdefault(name, path)
         return found
 
-    def _matching(self, derived: Sequence[Path], session: str, suffix: str) -> Path | None:
-        return next(iter(self._of_session(derived, session, suffix)), None)
+    def _mask(self, derived: Sequence[Path], session: str) -> Path | None:
+        found = (path for path in self._of_session(derived, session, "mask") if not _is_of_lesion(path))
+        return next(found, None)
+
+    def _lesion(self, images: Sequence[Path], session: str) -> Path | None:
+        masks = (path for suffix in ("mask", "roi") for path in self._of_session(images, session, suffix))
+        return next((path for path in masks if _is_of_lesion(path)), None)
 
     def _of_session(self, derived: Sequence[Path], session: str, suffix: str) -> list[Path]:
         spaces = (self.space,) if self.space else _RAW_SPACES
@@ -163,6 +171,11 @@ def _images(folder: Path) -> list[Path]:
 
 def _suffix(path: Path) -> str:
     return stem_of(path).rpartition("_")[2]
+
+
+def _is_of_lesion(path: Path) -> bool:
+    entities = _entities(path)
+    return any("lesion" in entities.get(key, "").lower() for key in ("label", "desc"))
 
 
 def _entities(path: Path) -> dict[str, str]:

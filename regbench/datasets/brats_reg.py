@@ -6,7 +6,8 @@
 
 240x240x155 voxels of 1 mm, skull-stripped. Landmarks are physical points in LPS mm. `contrast` is one of t1, t1ce, t2,
 flair. Pairs: `official` moves the follow-up onto the first scan of each subject, and landmarks of both are matched
-by their row, which their numbers confirm.
+by their row, which their numbers confirm. The data hold no masks of the tumour, so nothing is excluded from scores but
+landmarks outside of their image; give masks of your own as a CSV with the columns `fixed_excluded`, `moving_excluded`.
 
 How to obtain: https://www.synapse.org/brats_reg. Licence: for research, see there.
 Citation: Baheti et al., arXiv:2112.06979.

@@ -3,8 +3,9 @@
     fixed,moving,fixed_labels,moving_labels
     $DATA/0001/brain.nii.gz,$DATA/0002/brain.nii.gz,$DATA/0001/labels.nii.gz,$DATA/0002/labels.nii.gz
 
-Columns: `fixed` and `moving` are images and required; `*_labels`, `*_landmarks` and `*_mask` are optional, and
-may be empty in single rows. Paths are relative to the folder of the CSV; `$NAME` and `${NAME}` are
+Columns: `fixed` and `moving` are images and required; `*_labels`, `*_landmarks`, `*_mask` and `*_excluded` are
+optional, and may be empty in single rows. `*_excluded` are masks of what takes no part in scores (lesions, resections),
+of either image or both; methods do not see them. Paths are relative to the folder of the CSV; `$NAME` and `${NAME}` are
 environment variables. Formats: NIfTI, Analyze, MetaImage, NRRD, npz, npy, mgz. `id` names a pair.
 
 `fixed_id` and `moving_id` name the subjects. Statistics depend on knowing which pairs share a subject, so
@@ -34,7 +35,7 @@ from regbench.pair import Pair
 from regbench.parameters import expand_variables, nearest
 
 _SIDES = ("fixed", "moving")
-_PARTS = ("labels", "landmarks", "mask")
+_PARTS = ("labels", "landmarks", "mask", "excluded")
 FILE_COLUMNS = (*_SIDES, *(f"{side}_{part}" for part in _PARTS for side in _SIDES))
 COLUMNS = (*FILE_COLUMNS, "id", "fixed_id", "moving_id")
 _SEPARATORS = re.compile(r"[/\\]+")
@@ -136,7 +137,7 @@ class CsvPairs:
         files = self._row(ref).files
         parts: dict[str, Any] = {side: read_image(files[side]) for side in _SIDES}
         for side in _SIDES:
-            for part in ("labels", "mask"):
+            for part in ("labels", "mask", "excluded"):
                 if f"{side}_{part}" in files:
                     parts[f"{side}_{part}"] = read_labels(files[f"{side}_{part}"])
             if f"{side}_labels" in parts:

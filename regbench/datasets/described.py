@@ -4,6 +4,7 @@
     image: "{split}/{subject}_{session}/T1_*.nii.gz"  # paths below root
     labels: "seg/{subject}_{session}.nii.gz"          # or several: {aseg: "...", dkt: "..."}
     mask: "masks/{subject}.nii.gz"                    # also landmarks, keypoints (.csv)
+    excluded: "lesions/{subject}.nii.gz"              # masks of what takes no part in scores
     label_names: {1: left hippocampus, 2: right hippocampus}
     pairs: consecutive                                # any parameter of folders: pairs, split, labels, seed, held_out
 
@@ -36,7 +37,7 @@ from regbench.errors import ConfigError, DatasetError
 from regbench.parameters import check_parameters, expand_variables, nearest
 from regbench.volume import Grid, Landmarks
 
-_FILES = ("image", "labels", "mask", "landmarks", "keypoints")
+_FILES = ("image", "labels", "mask", "landmarks", "keypoints", "excluded")
 _PARAMETERS = ("pairs", "split", "held_out", "seed", "limit", "label_set")
 _KEYS = (*_FILES, "root", "name", "points", "label_names", "label_table", "family", "licence", "citation", *_PARAMETERS)
 _POINTS = ("voxels", "one-based", "lps-mm")
@@ -141,7 +142,7 @@ class Described(FolderDataset):
         found = {str(key): self._partner("labels", str(value), groups) for key, value in patterns.items()}
         others = {
             part: self._partner(part, str(self.description[part]), groups)
-            for part in ("mask", "landmarks", "keypoints")
+            for part in ("mask", "landmarks", "keypoints", "excluded")
             if part in self.description
         }
         tags: dict[str, Any] = {k: v for k, v in groups.items() if k not in ("subject", "split")}

@@ -211,13 +211,14 @@ class FolderDataset:
         return self._scans_of_pairs[ref.id]
 
     def files_of(self, scan: ListedScan) -> dict[str, Path]:
-        """The files of a scan that are read, by what they hold: image, labels, mask, landmarks, keypoints."""
+        """The files of a scan that are read, by what they hold: image, labels, mask, points, what is excluded."""
         parts = {
             "image": scan.image,
             "labels": self._label_file(scan),
             "mask": scan.mask,
             "landmarks": scan.landmarks,
             "keypoints": scan.keypoints,
+            "excluded": scan.excluded,
         }
         return {part: path for part, path in parts.items() if path is not None}
 
@@ -235,14 +236,20 @@ class FolderDataset:
         parts: dict[str, Any] = {"": image}
         if "labels" in files:
             parts["_labels"] = self._label_set[1].apply(self._labels_of(scan, files["labels"]))
-        if "mask" in files:
-            parts["_mask"] = read_labels(files["mask"])
+        for part in ("mask", "excluded"):
+            if part in files:
+                parts[f"_{part}"] = read_labels(files[part])
         for part in ("landmarks", "keypoints"):
             if part in files:
                 parts[f"_{part}"] = self._points_of(scan, files[part], image.grid)
         return parts
 
     # -- labels ----------------------------------------------------------------------------------------
+
+    @property
+    def harmonised(self) -> LabelSet:
+        """What is made of the labels of the files that are read."""
+        return self._label_set[1]
 
     @cached_property
     def _label_set(self) -> tuple[str, LabelSet]:

@@ -2,14 +2,17 @@
 
     root/CUMC12/Heads, Brains, BrainMasks, Atlases/m1.hdr, m1.img ... m12      (or .nii.gz)
     root/MGH10/  ... g1 ... g10        root/LPBA40/ ... l1 ... l40        root/IBSR18/ ... c1 ... c18
+    root/LPBA40/registered_pairs/l1_to_l2.hdr, .img        l1 brought affinely onto l2
+                registered_label_pairs/l1_to_l2.hdr, .img  its labels
 
 Brains are the images (`image: heads` the ones with skull), Atlases the labels, BrainMasks the masks. Subjects are in
 the order of their numbers: m2 comes before m10. `set` names one of the four where a folder holds several.
-Labels: LPBA40 56 numbers from 21 to 182, see `lpba40`; CUMC12 up to 128 numbers from 3 to 133, MGH10 106 numbers from
-4 to 169, IBSR18 84 numbers from 2 to 120: their names are not on record here. Pairs: any protocol; Klein et al. and
-Jena et al. use all ordered pairs.
+Labels: LPBA40 56 numbers from 21 to 182, see `lpba40`; CUMC12 127 numbers from 3 to 133 (not 31, 32, 66, 84), MGH10 106
+numbers in 4 to 69 and 104 to 169, IBSR18 numbers from 2 to 120: their names are not on record here, so choose labels by
+number. Pairs: any protocol; Klein et al. and Jena et al. use all ordered pairs.
 
-The sets are in their native orientation with headers that do not always agree between subjects; use `prealign: affine`.
+The sets are in their native orientation with headers that do not always agree between subjects; use `prealign: affine`,
+or `registered: true`, with which the moving image of a pair, and its labels, are those of `registered_pairs`.
 
 How to obtain: https://www.synapse.org/Synapse:syn3217707 (Mindboggle). Licence: that of each set, for research.
 Citation: Klein et al., NeuroImage 46 (2009) 786-802.
@@ -17,13 +20,15 @@ Citation: Klein et al., NeuroImage 46 (2009) 786-802.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from regbench.datasets.folder_dataset import FolderDataset
 from regbench.datasets.listing import Layout, ListedScan, files_in, matching
-from regbench.errors import ConfigError
+from regbench.errors import ConfigError, DatasetError
 
 _LETTERS = {"LPBA40": "l", "IBSR18": "c", "CUMC12": "m", "MGH10": "g"}
 _SUFFIX = r"(?:\.nii\.gz|\.nii|\.img\.gz|\.img)"
@@ -37,6 +42,7 @@ class Klein2009(FolderDataset):
     pairs: str = "all-ordered"
     set: _Set | None = None
     image: Literal["brains", "heads"] = "brains"
+    registered: bool = False
 
     layout: ClassVar = Layout(
         name="klein2009",
@@ -70,6 +76,19 @@ class Klein2009(FolderDataset):
             for subject, path in _files(root, self.image.capitalize(), name).items()
         ]
 
+    @cached_property
+    def _scans_of_pairs(self) -> dict[str, tuple[ListedScan, ListedScan]]:
+        found = super()._scans_of_pairs
+        if not self.registered:
+            return found
+        name = next(scan.tags["set"] for scan in self.scans.values())
+        root = _sets_in(self.folder)[name]
+        images, labels = (_registered(root / part, name) for part in ("registered_pairs", "registered_label_pairs"))
+        return {pair: (fixed, _moved(root, moving, fixed, images, labels)) for pair, (fixed, moving) in found.items()}
+
+    def _reading(self) -> list[Any]:
+        return ["registered"] if self.registered else []
+
     def _table(self) -> str | None:
         is_lpba40 = any(scan.tags.get("set") == "LPBA40" for scan in self.scans.values())
         return "lpba40" if is_lpba40 else None
@@ -90,3 +109,26 @@ def _files(root: Path, part: str, name: str) -> dict[str, Path]:
     """The files of one part of a set by subject, such as m1; in the order of their numbers."""
     pattern = rf"({_LETTERS[name]}\d{{1,2}}){_SUFFIX}"
     return {match[1].lower(): path for path, match in matching(files_in(root / part), pattern)}
+
+
+def _registered(folder: Path, name: str) -> dict[tuple[str, str], Path]:
+    """The files l1_to_l2 of a folder by subject and the one that it was registered to."""
+    letter = _LETTERS[name]
+    found = matching(files_in(folder), rf"({letter}\d{{1,2}})_to_({letter}\d{{1,2}}){_SUFFIX}")
+    return {(match[1].lower(), match[2].lower()): path for path, match in found}
+
+
+def _moved(
+    root: Path,
+    moving: ListedScan,
+    fixed: ListedScan,
+    images: Mapping[tuple[str, str], Path],
+    labels: Mapping[tuple[str, str], Path],
+) -> ListedScan:
+    """The moving scan of a pair as it was registered to the fixed one; DatasetError if there is no such file."""
+    pair = (moving.name, fixed.name)
+    if pair not in images:
+        raise DatasetError(
+            f"{root / 'registered_pairs'}: has no image {moving.name}_to_{fixed.name}; leave out registered: true"
+        )
+    return replace(moving, image=images[pair], labels={"atlas": labels[pair]} if pair in labels else {}, mask=None)

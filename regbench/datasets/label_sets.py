@@ -111,13 +111,17 @@ def _named(name: str, table: LabelTable, where: str) -> LabelSet:
     raise ConfigError(f"{where}: unknown label set '{name}'; known: {', '.join(known)}; or give groups of your own")
 
 
-def _sides(table: LabelTable) -> Mapping[str, tuple[int, ...]]:
-    """All structures of a table, those that only differ in their side together; {} if it has no sides."""
+def without_sides(names: Mapping[int, str]) -> Mapping[str, tuple[int, ...]]:
+    """All structures with these names, those that only differ in their side together; {} if they have no sides."""
     groups: dict[str, tuple[int, ...]] = {}
-    for value, name in table.names.items():
+    for value, name in names.items():
         bare = name.removeprefix("left ").removeprefix("right ")
         groups[bare] = (*groups.get(bare, ()), value)
-    return groups if len(groups) < len(table.names) else {}
+    return groups if len(groups) < len(names) else {}
+
+
+def _sides(table: LabelTable) -> Mapping[str, tuple[int, ...]]:
+    return without_sides(table.names)
 
 
 def _numbered(groups: Mapping[str, Sequence[int]]) -> LabelSet:

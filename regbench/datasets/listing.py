@@ -20,7 +20,8 @@ class ListedScan:
     """A scan as it is listed: its name, whose it is, and the files that belong to it.
 
     `labels` are label files by the name of their label set, the first being the default. Scans of one subject
-    (breathing phases, visits) share `subject`, which is the name of the scan where it is not given.
+    (breathing phases, visits) share `subject`, which is the name of the scan where it is not given. `excluded` is a
+    mask of what takes no part in scores, such as a lesion.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ListedScan:
     mask: Path | None = None
     landmarks: Path | None = None
     keypoints: Path | None = None
+    excluded: Path | None = None
     subject: str = ""
     split: str = ""
     tags: Mapping[str, Any] = field(default_factory=dict)

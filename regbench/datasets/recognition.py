@@ -6,6 +6,7 @@ is asked whether it knows its layout, in the order of the table.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from regbench.errors import DatasetError
+
+# How far below an unknown folder known ones are looked for, so that a home folder is no matter of minutes.
+_DEPTH, _MOST_FOLDERS, _MOST_SHOWN = 2, 60, 4
 
 _OF_FILES = {".csv": "csv", ".json": "learn2reg", ".yaml": "described", ".yml": "described"}
 
@@ -34,10 +38,33 @@ def recognised(folder: Path) -> tuple[str, dict[str, Any]]:
         if found is not None:
             return name, found
         looked_for.append(f"{card.looks_for} ({name})")
+    configs = sorted(path.name for path in folder.glob("*_evaluation_config.json"))
+    if configs:
+        raise DatasetError(f"{folder}: has {configs[0]}, but not the TASK_dataset.json of its task; put that beside it")
+    inner = _known_below(folder)
+    if inner:
+        raise DatasetError(f"{folder}: holds no layout that is known, but folders below it do: {', '.join(inner)}")
     raise DatasetError(
         f"{folder}: holds no layout that is known; looked for {'; '.join(looked_for)}. "
         "Describe it in a YAML file (regbench datasets described), or list pairs in a CSV (regbench datasets csv)"
     )
+
+
+def _known_below(folder: Path) -> list[str]:
+    """The folders in a folder, or in those, that hold a known layout, with its name; the first few."""
+    from regbench.datasets.listing import walked
+    from regbench.datasets.table import DATASETS, dataset_class
+
+    layouts = [(name, dataset_class(name)) for name, card in DATASETS.items() if card.looks_for]
+    found: dict[Path, str] = {}
+    for inner in itertools.islice(walked(folder, _DEPTH), 1, _MOST_FOLDERS):
+        # Label maps and masks alone look like images in a plain folder.
+        is_part = re.match(r"(?i)(masks?|labels?|seg)", inner.name)
+        if not is_part and not any(parent in found for parent in inner.parents):
+            name = next((name for name, cls in layouts if cls.recognise(inner) is not None), None)  # type: ignore[attr-defined]
+            found |= {} if name is None else {inner: name}
+    shown = [f"{inner} ({name})" for inner, name in found.items()]
+    return shown[:_MOST_SHOWN]
 
 
 def dataset_at(name: str, parameters: Mapping[str, Any], base: Path) -> tuple[str, dict[str, Any], str | None]:

@@ -27,13 +27,13 @@ def respaced_grid(grid: Grid, spacing_mm: float) -> Grid:
 
 
 def respaced_pair(pair: Pair, spacing_mm: float) -> Pair:
-    """The pair with both images, their labels and masks (nearest voxel) at `spacing_mm`; points stay where they are."""
+    """The pair with both images, labels, masks and what is excluded (nearest voxel) at `spacing_mm`; points stay."""
     changes: dict[str, object] = {}
     for side in ("fixed", "moving"):
         image: Image = getattr(pair, side)
         grid = respaced_grid(image.grid, spacing_mm)
         changes[side] = resample(band_limited(image, grid.spacing_mm), grid)
-        for part in (f"{side}_labels", f"{side}_mask"):
+        for part in (f"{side}_labels", f"{side}_mask", f"{side}_excluded"):
             labels = getattr(pair, part)
             changes[part] = None if labels is None else resample(labels, grid)
     if pair.truth is not None:

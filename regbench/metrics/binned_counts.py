@@ -1,12 +1,16 @@
 """Voxels counted by intensity bin and label: several ways of binning from one pass over an image, and exactly.
 
-Two kinds of bins:
+Kinds of bins:
 
 - "width": bin k begins at low + k (high - low) / bins, over the range of the voxels looked at; the highest intensity
   belongs to the last bin.
+- "clipped": the same between two percentiles of the voxels looked at, 0.5 and 99.5, found to within a cell (below);
+  what lies outside belongs to the first and the last bin.
 - "frequency": bin k holds the intensities with floor(bins r / n) = k, where n is the number of voxels looked at and
   r is the middle rank of the intensity: the voxels below it and half of those equal to it. So equal intensities
   stay together, and no strictly rising map of the intensities changes any bin.
+
+Bins are nested: those of 64 are those of 256, four and four together.
 
 To sort an image for its ranks would take most of the time. Instead voxels are counted once by label and by one of
 some thousand cells of intensity, which are in order. All voxels of a cell are in one bin, unless a limit between
@@ -25,12 +29,14 @@ import numpy as np
 
 from regbench.slabs import Scratch, map_tasks, row_slabs
 
-Kind = Literal["frequency", "width"]
+Kind = Literal["frequency", "width", "clipped"]
 
 _MOST_CELLS, _FEWEST_CELLS = 8192, 256
 # Counts by cell and label; so many labels that they would not fit into the cache get fewer cells.
 _MOST_COUNTS = 1 << 19
 _SAMPLE = 1 << 16
+# What "clipped" leaves to the first and the last bin on either side.
+_CLIPPED_SHARE = 0.005
 # Voxels to count at once: every time the table is gone through as a whole.
 _COUNTED_AT_ONCE = 1 << 19
 # Label maps whose numbers end below this use them as columns as they are.
@@ -41,11 +47,26 @@ _TABLE = 1 << 20
 
 @dataclass(frozen=True)
 class Binning:
-    """A way of binning: its kind, the number of bins, and whether voxels of label 0 are left out."""
+    """A way of binning: its kind, the number of bins, and whether voxels of label 0 are left out.
+
+    Where `among` is given, only voxels with one of these labels are looked at. `exact=False` takes the intensities of
+    a cell as one where no exact binning divides it: bins are off by less than a cell, and cost next to nothing.
+    """
 
     kind: Kind = "frequency"
     bins: int = 64
     labelled_only: bool = False
+    among: tuple[int, ...] | None = None
+    exact: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class JointCounts:
+    """Voxels by intensity bin and label: int64 (bins, labels), and the `labels` that the columns stand for,
+    ascending; some of them may not occur."""
+
+    counts: np.ndarray
+    labels: np.ndarray
 
 
 def binned_counts(
@@ -56,6 +77,13 @@ def binned_counts(
     `intensities` are finite float32 and `labels` integers, of the same size and not empty; labels are columns in
     ascending order.
     """
+    return [found.counts for found in joint_counts(intensities, labels, binnings, threads)]
+
+
+def joint_counts(
+    intensities: np.ndarray, labels: np.ndarray, binnings: Sequence[Binning], threads: int = 1
+) -> list[JointCounts]:
+    """The counts of `binned_counts` with the labels of their columns, per binning."""
     intensities, labels = intensities.ravel(), labels.ravel()
     columns = _Columns(labels)
     cells = _Cells.of(intensities, max(min(_MOST_COUNTS // len(columns), _MOST_CELLS), _FEWEST_CELLS))
@@ -69,7 +97,7 @@ def binned_counts(
     )
     rest = np.zeros((cells.count + 1, len(columns)), np.int64)
     np.cumsum(counts, axis=0, out=rest[1:])
-    return [_table(region, rest, listed, cells) for region in regions]
+    return [JointCounts(_table(region, rest, listed, cells), columns.values[region.chosen]) for region in regions]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +166,8 @@ class _Columns:
 
     def chosen(self, binning: Binning) -> np.ndarray:
         """Which columns a binning looks at, bool (columns,)."""
-        return (self.values != 0) | (not binning.labelled_only)
+        chosen = (self.values != 0) | (not binning.labelled_only)
+        return chosen if binning.among is None else chosen & np.isin(self.values, binning.among)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,24 +232,43 @@ class _Region:
     def of(cls, voxels: _Voxels, counts: np.ndarray, binning: Binning) -> _Region:
         chosen = voxels.columns.chosen(binning)
         inside = counts.sum(axis=1) - counts[:, ~chosen].sum(axis=1)
-        if binning.kind == "width":
-            limits = _width_limits(*_range(voxels, binning), binning.bins)
+        if binning.kind != "frequency":
+            ends = _range(voxels, binning) if binning.kind == "width" else _common_range(voxels.cells, inside)
+            limits = _width_limits(*ends, binning.bins)
             mixed = np.zeros(voxels.cells.count, bool)
-            mixed[voxels.cells.number(limits)] = True
+            mixed[voxels.cells.number(limits)] = binning.exact
             return cls(binning, chosen, inside, limits, mixed)
         below, n = np.cumsum(inside) - inside, int(inside.sum())
         first, last = (_frequency_bins(at, 1, n, binning.bins) for at in (below, below + inside - 1))
-        return cls(binning, chosen, inside, None, (inside > 0) & (first != last))
+        return cls(binning, chosen, inside, None, (inside > 0) & (first != last) & binning.exact)
 
 
 def _range(voxels: _Voxels, binning: Binning) -> tuple[float, float]:
     """The lowest and the highest intensity that a binning looks at; (inf, -inf) if there is none."""
     low, high = np.inf, -np.inf
+    inside = voxels.columns.chosen(binning)
     for intensities, labels in voxels.slabs(slice(None)):
-        chosen = intensities[labels != 0] if binning.labelled_only else intensities
+        if inside.all():
+            chosen = intensities
+        elif binning.among is None:
+            chosen = intensities[labels != 0]
+        else:
+            chosen = intensities[inside[voxels.columns.of(labels).astype(np.intp)]]
         if chosen.size:
             low, high = min(low, float(chosen.min())), max(high, float(chosen.max()))
     return low, high
+
+
+def _common_range(cells: _Cells, voxels: np.ndarray) -> tuple[float, float]:
+    """The percentiles that "clipped" lies between: limits of cells, which hold so many voxels; (inf, -inf) if none."""
+    n = int(voxels.sum())
+    if n == 0 or cells.scale == 0:
+        return np.inf, -np.inf
+    up_to = np.cumsum(voxels)
+    first = int(np.searchsorted(up_to, _CLIPPED_SHARE * n, side="right"))
+    last = int(np.searchsorted(up_to, (1 - _CLIPPED_SHARE) * n, side="left"))
+    low, step = float(cells.low), 1 / float(cells.scale)
+    return low + first * step, low + (last + 1) * step
 
 
 def _width_limits(low: float, high: float, bins: int) -> np.ndarray:

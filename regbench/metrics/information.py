@@ -105,15 +105,18 @@ def pair_information(alignment: Alignment) -> tuple[ImageInformation, ImageInfor
     pair = alignment.pair
     assert pair.fixed_labels is not None and pair.moving_labels is not None
     return (
-        image_summary(pair.fixed, pair.fixed_labels, alignment.threads),
-        image_summary(pair.moving, pair.moving_labels, alignment.threads),
+        image_summary(pair.fixed, pair.fixed_labels, alignment.threads, pair.fixed_excluded),
+        image_summary(pair.moving, pair.moving_labels, alignment.threads, pair.moving_excluded),
     )
 
 
-def image_summary(image: Image, labels: Labels, threads: int = 1) -> ImageInformation:
-    """The three estimates of one image that the metrics report, from one pass over it."""
+def image_summary(image: Image, labels: Labels, threads: int = 1, excluded: Labels | None = None) -> ImageInformation:
+    """The three estimates of one image that the metrics report, from one pass over it without excluded voxels."""
     kinds = (Binning("frequency", BINS, labelled_only=True), Binning("frequency", BINS), Binning("width", BINS))
-    labelled, everything, plain = binned_counts(image.array, labels.array, kinds, threads)
+    arrays = image.array, labels.array
+    if excluded is not None:
+        arrays = arrays[0][excluded.array == 0], arrays[1][excluded.array == 0]
+    labelled, everything, plain = binned_counts(*arrays, kinds, threads)
     return ImageInformation(
         labelled=information_of_counts(labelled),
         everything=information_of_counts(everything),

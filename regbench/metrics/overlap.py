@@ -2,6 +2,7 @@
 
 A label is scored if the fixed map and the moving map (before the warp) both have it; labels of one side
 only are NaN and no part of the mean. A scored label that the warp lost altogether has no overlap and is counted.
+Excluded voxels (`Alignment.excluded`) count in neither map; a label all of whose voxels are there is NaN, too.
 
 With the label warp `soft` the moved map is a share in [0, 1] of every label at every voxel, the one-hot map read
 linearly: |M| is the sum of the shares of a label, and |F n M| their sum over the fixed label. With any other label
@@ -34,6 +35,10 @@ class Overlap(NamedTuple):
     both: np.ndarray
     in_fixed: np.ndarray
     in_moved: np.ndarray
+
+    def of(self, labels: np.ndarray) -> Overlap:
+        """The overlap of some labels; nothing for those that neither map has."""
+        return Overlap(labels, *(_at(labels, self.labels, part) for part in self[1:]))
 
 
 def dice(alignment: Alignment) -> dict[str, Any]:
@@ -68,25 +73,27 @@ def _report(alignment: Alignment, found: Overlap, scores: np.ndarray) -> dict[st
     return {
         "mean": _mean(scores),
         "per_label": {str(label): per_label[label] for label in sorted(per_label)},
-        "n_lost": int(np.count_nonzero(found.in_moved == 0)),
+        "n_lost": int(np.count_nonzero((found.in_moved == 0) & (found.in_fixed > 0))),
     }
 
 
 def _mean(scores: np.ndarray) -> float:
-    return float(scores.mean()) if scores.size else float("nan")
+    # NaN is what is left of a label all of which is excluded.
+    defined = scores[~np.isnan(scores)]
+    return float(defined.mean()) if defined.size else float("nan")
 
 
 def scored_overlap(alignment: Alignment) -> Overlap:
     """The overlap of an alignment's scored labels, by its label warp."""
-    pair = alignment.pair
-    assert pair.fixed_labels is not None and pair.moving_labels is not None
     if alignment.label_warp == "soft":
-        found = soft_counts(pair.fixed_labels, pair.moving_labels, alignment.displacement, alignment.threads)
+        fixed, moving = alignment.pair.fixed_labels, alignment.pair.moving_labels
+        assert fixed is not None and moving is not None
+        found = soft_counts(fixed, moving, alignment.displacement, alignment.threads, alignment.excluded)
     else:
-        assert alignment.moved_labels is not None
-        found = overlap_counts(pair.fixed_labels, alignment.moved_labels, alignment.threads)
-    # Every scored label occurs in the fixed map, so all of them are found.
-    return Overlap(*(part[np.searchsorted(found.labels, alignment.scored_labels)] for part in found))
+        fixed, moved = alignment.compared_labels
+        assert fixed is not None and moved is not None
+        found = overlap_counts(fixed, moved, alignment.threads)
+    return found.of(alignment.scored_labels)
 
 
 def overlap_counts(fixed: Labels, moved: Labels, threads: int = 1) -> Overlap:
@@ -103,12 +110,21 @@ def overlap_counts(fixed: Labels, moved: Labels, threads: int = 1) -> Overlap:
     return cells.overlap(np.sum(map_slabs(count, pieces, threads), axis=0), fixed)
 
 
-def soft_counts(fixed: Labels, moving: Labels, displacement: Displacement, threads: int = 1) -> Overlap:
-    """The overlap of a label map with the linearly warped one-hot maps of another, for the labels of either."""
+def soft_counts(
+    fixed: Labels, moving: Labels, displacement: Displacement, threads: int = 1, excluded: np.ndarray | None = None
+) -> Overlap:
+    """The overlap of a label map with the linearly warped one-hot maps of another, for the labels of either.
+
+    Voxels that are excluded (bool of the fixed shape) count in neither.
+    """
     cells = _Cells.of(moving)
+    if excluded is not None:
+        fixed = Labels(np.where(excluded, 0, fixed.array), fixed.grid)
 
     def count(rows: slice, votes: Votes, scratch: Scratch) -> np.ndarray:
         ours = fixed.array[rows].reshape(-1)
+        if excluded is not None:
+            votes = _kept_votes(votes, ~excluded[rows].reshape(-1))
         codes = cells.codes(votes.labels.reshape(-1), ours, scratch)
         counts = np.bincount(codes, minlength=2 * cells.n).astype(np.float64)
         counts -= np.bincount(codes[votes.divided], minlength=2 * cells.n)
@@ -118,6 +134,17 @@ def soft_counts(fixed: Labels, moving: Labels, displacement: Displacement, threa
         return counts
 
     return cells.overlap(np.sum(map_votes(count, moving, displacement, threads), axis=0), fixed)
+
+
+def _kept_votes(votes: Votes, kept: np.ndarray) -> Votes:
+    """The votes at voxels that are kept (bool, flat), and for background elsewhere."""
+    chosen = kept[votes.divided]
+    return Votes(
+        votes.labels.reshape(-1) * kept,
+        votes.divided[chosen],
+        votes.candidates[:, chosen],
+        votes.weights[:, chosen],
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,9 @@ goes on no further than the grid: its surface closes at the faces of the volume.
 
 A label is scored if the fixed map and the moving map (before the warp) both have it; labels of one side only are
 NaN and no part of a mean. A scored label that the warp lost is counted in `n_lost`: its surface is infinitely far,
-and no share of it is within a tolerance. Sheared grids are declined, since element areas there are not defined.
+and no share of it is within a tolerance. Elements at excluded voxels (`Alignment.excluded`) are none whose distance
+counts, though distances go to them: there the maps end, not the structures. Where a label has no other elements in one
+of the maps, it is NaN. Sheared grids are declined, since element areas there are not defined.
 
 The metrics share one computation: how much area of each surface lies at each distance from the other one.
 """
@@ -24,7 +26,7 @@ from regbench.alignment import Alignment
 from regbench.errors import MetricDeclined
 from regbench.metrics.surface_elements import element_sizes
 from regbench.metrics.surface_reach import reach_of
-from regbench.metrics.surface_search import DistanceAreas, Layout, distance_areas, surface_of
+from regbench.metrics.surface_search import DistanceAreas, Layout, counted_elements, distance_areas, surface_of
 from regbench.slabs import Scratch, map_tasks, row_slabs
 from regbench.volume import Labels
 
@@ -99,7 +101,8 @@ def _score(alignment: Alignment, measure: Callable[[SurfacePair], float], lost: 
     surfaces = alignment.once(alignment_surfaces)
     values = {label: lost if pair is None else measure(pair) for label, pair in surfaces.items()}
     finite = [value for value in values.values() if isfinite(value)]
-    values |= dict.fromkeys(alignment.absent_labels.tolist(), float("nan"))
+    unscored = np.setdiff1d(alignment.scored_labels, list(surfaces)).tolist()
+    values |= dict.fromkeys([*unscored, *alignment.absent_labels.tolist()], float("nan"))
     return {
         "mean": float(np.mean(finite)) if finite else float("nan"),
         "per_label": {str(label): values[label] for label in sorted(values)},
@@ -108,10 +111,14 @@ def _score(alignment: Alignment, measure: Callable[[SurfacePair], float], lost: 
 
 
 def alignment_surfaces(alignment: Alignment) -> Surfaces:
-    """The surfaces of the scored labels in the fixed and the moved map."""
-    fixed, moved = alignment.pair.fixed_labels, alignment.moved_labels
+    """The surfaces of the scored labels in the fixed and the moved map, but for those that exclusion leaves none of."""
+    fixed, moved = alignment.compared_labels
     assert fixed is not None and moved is not None
-    return surfaces_of(fixed, moved, alignment.scored_labels.tolist(), alignment.threads)
+    labels = alignment.scored_labels
+    if alignment.excluded is not None:
+        # What is nowhere outside of the excluded voxels is not lost: it cannot be looked for.
+        labels = np.intersect1d(labels, fixed.values)
+    return surfaces_of(fixed, moved, labels.tolist(), alignment.threads, alignment.excluded)
 
 
 def surface_percentiles(
@@ -125,10 +132,13 @@ def surface_percentiles(
     return {label: float("inf") if pair is None else pair.percentile(share) for label, pair in surfaces.items()}
 
 
-def surfaces_of(first: Labels, second: Labels, labels: list[int], threads: int = 1) -> Surfaces:
+def surfaces_of(
+    first: Labels, second: Labels, labels: list[int], threads: int = 1, excluded: np.ndarray | None = None
+) -> Surfaces:
     """The surfaces of labels in two maps on one grid, in the order of the labels.
 
-    Raises MetricDeclined if the grid is sheared.
+    Elements at `excluded` voxels (bool) do not count; a label that has no others in a map is left out. Raises
+    MetricDeclined if the grid is sheared.
     """
     if first.grid.is_sheared:
         raise MetricDeclined(
@@ -140,19 +150,25 @@ def surfaces_of(first: Labels, second: Labels, labels: list[int], threads: int =
     reach, sizes = reach_of(spacing_mm), element_sizes(spacing_mm)
     boxes = _common_boxes(first, second, labels, threads)
 
-    def compare(label: int, scratch: Scratch) -> SurfacePair:
+    def compare(label: int, scratch: Scratch) -> SurfacePair | None:
         box = boxes[label]
         layout = Layout.of([side.stop - side.start for side in box], reach.margin)
         one, two = (
             surface_of(part.array[box] == label, layout, sizes, scratch, name)
             for part, name in ((first, "first"), (second, "second"))
         )
-        return SurfacePair(distance_areas(one, two, layout, reach), distance_areas(two, one, layout, reach))
+        seen = one, two
+        if excluded is not None:
+            seen = counted_elements(one, excluded[box], layout), counted_elements(two, excluded[box], layout)
+            if not (len(seen[0].places) and len(seen[1].places)):
+                return None
+        return SurfacePair(distance_areas(seen[0], two, layout, reach), distance_areas(seen[1], one, layout, reach))
 
     # The largest first, so that no thread is left with it at the end, and the scratch grows once.
     order = sorted(boxes, key=lambda label: prod(side.stop - side.start for side in boxes[label]), reverse=True)
     found = dict(zip(order, map_tasks(compare, order, threads), strict=True))
-    return {label: found.get(label) for label in labels}
+    uncounted = [label for label, pair in found.items() if pair is None]
+    return {label: found.get(label) for label in labels if label not in uncounted}
 
 
 def _common_boxes(first: Labels, second: Labels, labels: list[int], threads: int) -> dict[int, Box]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from operator import mul
 
 import numpy as np
@@ -113,6 +113,15 @@ def surface_of(region: np.ndarray, layout: Layout, sizes: np.ndarray, scratch: S
     places = _places_of(border)
     _fill_columns(border, layout, scratch)
     return Surface(places, sizes.take(codes.take(places)), border)
+
+
+def counted_elements(surface: Surface, excluded: np.ndarray, layout: Layout) -> Surface:
+    """The surface without its elements at excluded voxels (bool) of its box; its columns stay those of all."""
+    touched = np.zeros(layout.lines, bool)
+    for corner in product((0, 1), repeat=excluded.ndim):
+        touched[tuple(slice(start, start + n) for start, n in zip(corner, excluded.shape, strict=True))] |= excluded
+    kept = ~touched.reshape(-1).take(surface.places)
+    return Surface(surface.places[kept], surface.areas[kept], surface.columns)
 
 
 def _places_of(flags: np.ndarray) -> np.ndarray:

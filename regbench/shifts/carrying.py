@@ -32,7 +32,7 @@ def moved(pair: Pair, side: str, matrix: np.ndarray) -> Pair:
     image: Image = getattr(pair, side)
     grid = Grid(image.grid.shape, matrix @ image.grid.affine)
     changes: dict[str, Any] = {side: Image(image.array, grid)}
-    for name, labels in parts_of(pair, side, "labels", "mask").items():
+    for name, labels in parts_of(pair, side, "labels", "mask", "excluded").items():
         changes[name] = Labels(labels.array, grid, labels.names)
     for name, points in parts_of(pair, side, "landmarks", "keypoints").items():
         changes[name] = Landmarks(_through(matrix, points.points_mm))
@@ -91,7 +91,7 @@ def windowed(pair: Pair, side: str, first: Sequence[int], shape: Sequence[int]) 
 def _on_other_grid(pair: Pair, side: str, grid: Grid, move: Mover) -> Pair:
     image: Image = getattr(pair, side)
     changes: dict[str, Any] = {side: Image(move(image.array, float(image.array.min())), grid)}
-    for name, labels in parts_of(pair, side, "labels", "mask").items():
+    for name, labels in parts_of(pair, side, "labels", "mask", "excluded").items():
         changes[name] = Labels(move(labels.array, 0), grid, labels.names)
     if side == "fixed" and pair.truth is not None:
         changes["truth"] = Displacement(move(pair.truth.vectors_mm, None), grid, pair.truth.inverse)

@@ -20,7 +20,6 @@ from regbench.shifts.sides import (
     floor_of,
     head_of,
     on_sides,
-    parts_of,
     sides_of,
     smooth_field,
 )
@@ -88,9 +87,8 @@ class StripResidue(_StripError):
 class Lesion(StrengthShift):
     """A lesion of about `strength` mm across, somewhere in the body, dark or bright, that is not scored.
 
-    Its place and shape are drawn for each image. Labels become background in it and, where the truth is known, at the
-    same place in the other image, so that neither side counts there; without a known truth, what a method moves into a
-    lesion of the fixed image counts as wrong. Masks stay as they are: they would tell methods where the lesion is.
+    Its place and shape are drawn for each image. It is excluded from scores and, where the truth is known, so is the
+    same place in the other image. Labels and masks stay as they are: masks would tell methods where the lesion is.
     """
 
     strength: float = 20.0
@@ -115,9 +113,10 @@ class Lesion(StrengthShift):
         here, there = weight > 0, "moving" if side == "fixed" else "fixed"
         regions = {side: here, there: _counterpart(pair, side, here)}
         for of, region in regions.items():
-            for name, labels in parts_of(pair, of, "labels").items():
-                if region is not None:
-                    changes[name] = Labels(np.where(region, 0, labels.array), labels.grid, labels.names)
+            if region is not None:
+                before: Labels | None = getattr(pair, f"{of}_excluded")
+                whole = region if before is None else region | (before.array > 0)
+                changes[f"{of}_excluded"] = Labels(whole, getattr(pair, of).grid)
         return dataclasses.replace(pair, **changes)
 
     def _weight(self, image: Image, rng: np.random.Generator) -> np.ndarray:

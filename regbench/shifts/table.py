@@ -3,12 +3,16 @@
 A shift is a frozen dataclass of parameters with `apply(pair, seed) -> Pair`: the same pair and seed give the same
 bytes. Its main parameter is `strength`, for which a row names three levels, so that configs can say `mild`, `medium`
 and `strong` (a switch has the last one only).
+
+A row's version is raised whenever a shift makes other data of the same pair, and, with that of a package that does the
+work, is part of the key of a result: rows of before and after are never taken for each other.
 """
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Literal, Protocol
 
 from regbench.errors import ConfigError
@@ -22,7 +26,9 @@ _CARRIED = {
     "position": "labels and masks keep their voxels; grids, landmarks and truth follow exactly",
     "storage": "labels, masks and truth are stored in the same new order; nothing in the world changes",
     "extent": "labels, masks and truth are cut or padded with the image; landmarks stay where they are in the world",
-    "content": "labels become background in the lesion on both sides, by the truth; the truth and the grids stay",
+    "labels": "images, masks, landmarks, truth and grids stay as they are, so that every registration is the same one",
+    "content": "labels, masks, landmarks, truth and grids stay; the lesion is excluded from scores, and so is its "
+    "place in the other image, where the truth tells it",
 }
 
 
@@ -37,16 +43,19 @@ class ShiftCard:
     """What is known of a shift without importing it.
 
     `changes` is what of a pair it changes, `unit` what its strength is in words, `levels` the strengths of the last of
-    mild, medium and strong, and `neutral` the strength that changes nothing.
+    mild, medium and strong, and `neutral` the strength that changes nothing. `package`
+    is the package whose version decides what comes out.
     """
 
     name: str
     target: str
     summary: str
-    changes: Literal["nothing", "intensities", "position", "storage", "extent", "content"] = "intensities"
+    changes: Literal["nothing", "intensities", "position", "storage", "extent", "content", "labels"] = "intensities"
     unit: str = ""
     levels: tuple[float, ...] = ()
     neutral: float = 0.0
+    version: int = 1
+    package: str | None = None
 
     @property
     def carried(self) -> str:
@@ -61,7 +70,7 @@ class ShiftCard:
 
 _CONTRAST, _SCALING = "regbench.shifts.contrast", "regbench.shifts.scaling"
 _SCAN, _KSPACE, _DAMAGE = "regbench.shifts.acquisition", "regbench.shifts.kspace", "regbench.shifts.damage"
-_POSITION, _EXTENT = "regbench.shifts.position", "regbench.shifts.extent"
+_POSITION, _EXTENT, _LABELS = "regbench.shifts.position", "regbench.shifts.extent", "regbench.shifts.annotation"
 
 _ROWS = (
     ShiftCard("none", f"{_CONTRAST}:Unchanged", "the data as they are", "nothing"),
@@ -152,6 +161,7 @@ _ROWS = (
         "motion of the patient during the scan, in k-space (torchio)",
         unit="degrees and mm, at most",
         levels=(2.0, 5.0, 10.0),
+        package="torchio",
     ),
     ShiftCard(
         "ghosting",
@@ -159,6 +169,7 @@ _ROWS = (
         "ghosts along one axis, in k-space (torchio)",
         unit="share of lines of k-space that is lost",
         levels=(0.25, 0.5, 0.9),
+        package="torchio",
     ),
     ShiftCard(
         "strip_holes",
@@ -181,6 +192,7 @@ _ROWS = (
         "content",
         "mm across",
         (10.0, 20.0, 40.0),
+        version=2,
     ),
     ShiftCard(
         "rotation_degrees",
@@ -223,9 +235,39 @@ _ROWS = (
         "share of each axis",
         (0.1, 0.25, 0.5),
     ),
+    ShiftCard(
+        "merge_labels",
+        f"{_LABELS}:MergedLabels",
+        "labels merged at random, alike in all subjects; images stay",
+        "labels",
+        "labels per class",
+        (2.0, 4.0, 8.0),
+        1.0,
+    ),
+    ShiftCard(
+        "parcel_borders",
+        f"{_LABELS}:ParcelBorders",
+        "borders between labels drawn elsewhere; images stay",
+        "labels",
+        "mm",
+        (2.0, 4.0, 8.0),
+    ),
 )
 
 SHIFTS: dict[str, ShiftCard] = {card.name: card for card in _ROWS}
+
+
+def shift_version(name: str) -> str:
+    """The version of what a shift does, such as '1' or '1, torchio 1.2.0'; '' for the data as they are."""
+    card = SHIFTS[name]
+    if card.changes == "nothing":
+        return ""
+    if card.package is None:
+        return str(card.version)
+    try:
+        return f"{card.version}, {card.package} {metadata.version(card.package)}"
+    except metadata.PackageNotFoundError:
+        return f"{card.version}, no {card.package}"
 
 
 def shift_class(name: str) -> type:
