@@ -8,63 +8,19 @@ regbench datasets check DATASET     what a dataset or a folder holds, and whethe
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from regbench.cli.table_group import TableGroup
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 # Subcommand by name: its one line; the command is the attribute `command` of `regbench.cli.datasets_NAME`.
 SUBCOMMANDS: dict[str, str] = {"check": "Look through a dataset or a folder: may a benchmark start on it?"}
-
-
-class _Datasets(click.Group):
-    """A group that takes a word which is none of its commands for the name of a dataset to show."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(SUBCOMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in SUBCOMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"regbench.cli.datasets_{cmd_name}").command
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in SUBCOMMANDS:
-            return "NAME", _show_one, args
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(SUBCOMMANDS.items()), col_spacing=4)
-
-
-@click.group(
-    cls=_Datasets,
-    invoke_without_command=True,
-    subcommand_metavar="[NAME | COMMAND DATASET]",
-    short_help="List the datasets, or show one.",
-    epilog="Example:  regbench datasets mni-cohort",
-)
-@click.pass_context
-def command(context: click.Context) -> int:
-    """List the datasets, or show dataset NAME with its parameters."""
-    from regbench.cli.console import output
-
-    if context.invoked_subcommand is None:
-        console = output()
-        console.print(datasets_table())
-        console.print(
-            "\nYour own scans: the path of a folder, of a CSV of pairs (regbench datasets csv) or of a description "
-            "(regbench datasets described).\nregbench datasets check FOLDER  tells what a folder holds.",
-            style="dim",
-        )
-    return 0
 
 
 @click.command(name="NAME")
@@ -84,6 +40,30 @@ def _show_one(name: str) -> int:
     prose(console, inspect.cleandoc(sys.modules[cls.__module__].__doc__ or ""))
     console.print()
     console.print(parameter_table(cls) or "No parameters.")
+    return 0
+
+
+@click.group(
+    cls=TableGroup,
+    lines=SUBCOMMANDS,
+    show=_show_one,
+    subcommand_metavar="[NAME | COMMAND DATASET]",
+    short_help="List the datasets, or show one.",
+    epilog="Example:  regbench datasets mni-cohort",
+)
+@click.pass_context
+def command(context: click.Context) -> int:
+    """List the datasets, or show dataset NAME with its parameters."""
+    from regbench.cli.console import output
+
+    if context.invoked_subcommand is None:
+        console = output()
+        console.print(datasets_table())
+        console.print(
+            "\nYour own scans: the path of a folder, of a CSV of pairs (regbench datasets csv) or of a description "
+            "(regbench datasets described).\nregbench datasets check FOLDER  tells what a folder holds.",
+            style="dim",
+        )
     return 0
 
 

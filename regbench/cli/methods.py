@@ -7,10 +7,11 @@ regbench methods SUBCOMMAND NAME    one of `SUBCOMMANDS`, each in a file of its 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from regbench.cli.table_group import TableGroup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,31 +35,21 @@ _INTENSITIES = {
 }
 
 
-class _Methods(click.Group):
-    """A group that takes a word which is none of its commands for the name of a method to show."""
+@click.command(name="NAME")
+@click.argument("name")
+def _show_one(name: str) -> int:
+    """Show the whole card of method NAME."""
+    from regbench.cli.console import output
+    from regbench.methods.table import card
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(SUBCOMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in SUBCOMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"regbench.cli.methods_{cmd_name}").command
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in SUBCOMMANDS:
-            return "NAME", _show_one, args
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(SUBCOMMANDS.items()), col_spacing=4)
+    show_card(output(), card(name))
+    return 0
 
 
 @click.group(
-    cls=_Methods,
-    invoke_without_command=True,
+    cls=TableGroup,
+    lines=SUBCOMMANDS,
+    show=_show_one,
     subcommand_metavar="[NAME | COMMAND NAME]",
     short_help="List the registration methods, or show one.",
     epilog="Example:  regbench methods demons",
@@ -70,17 +61,6 @@ def command(context: click.Context) -> int:
 
     if context.invoked_subcommand is None:
         show_methods(output())
-    return 0
-
-
-@click.command(name="NAME")
-@click.argument("name")
-def _show_one(name: str) -> int:
-    """Show the whole card of method NAME."""
-    from regbench.cli.console import output
-    from regbench.methods.table import card
-
-    show_card(output(), card(name))
     return 0
 
 
