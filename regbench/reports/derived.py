@@ -1,15 +1,18 @@
 """What a run folder holds beside its rows: CSV tables, figures and the HTML report, all written from the rows.
 
+The tables of the report stand in `tables/` as well, as CSV and as LaTeX, with the methods text and its references.
+
 These files can be made again at any time, so whatever goes wrong here is told and never ends a run.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from regbench.analysis.groups import Row, group_rows
 from regbench.analysis.robustness import Conditions, curved_conditions
@@ -18,9 +21,14 @@ from regbench.errors import RegbenchError
 from regbench.reports.figures import PLOT_NAMES, Plot
 from regbench.store import read_run, reason_of, write_whole
 
+if TYPE_CHECKING:
+    from regbench.reports.html import Report
+
 logger = logging.getLogger(__name__)
 
-FIGURES = "figures"
+FIGURES, TABLES = "figures", "tables"
+_LISTING = ".written"
+_OUR_FIGURES = ("labels__", "pictures__", "case__")
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Derived:
 
 
 def write_derived(folder: Path | str) -> Derived:
-    """Writes results.csv, summary.csv, figures/*.png and report.html of a run folder; returns what was written.
+    """Writes results.csv, summary.csv, figures/*.png, tables/* and report.html of a run folder; what was written.
 
     Where conditions lie on curves, robustness.csv is written, too. Never raises for what the rows hold or for a full
     disk; each problem is logged as a warning.
@@ -49,8 +57,16 @@ def write_derived(folder: Path | str) -> Derived:
     curved = writer.attempt("the curves", lambda: curved_conditions(group_rows(rows, order), conditions)) or set()
     if curved:
         writer.write("robustness.csv", lambda: _robustness_csv(rows, order, conditions))
-    plots = _write_figures(writer, rows, order, conditions if curved else {}, curved)
-    writer.write("report.html", lambda: _report(record.run, rows, plots, order))
+    plots = _write_figures(
+        writer, record.run, rows, order=order, conditions=conditions if curved else {}, curved=curved
+    )
+    parts = _parts(writer, record.run, rows)
+    report = writer.attempt(
+        "the report", lambda: _report(folder, record.run, rows, plots=plots, order=order, parts=parts)
+    )
+    if report is not None:
+        writer.write("report.html", lambda: report.page)
+        _write_tables(writer, report.tables)
     return writer.outcome
 
 
@@ -111,12 +127,19 @@ class _Writer:
 
 
 def _write_figures(
-    writer: _Writer, rows: Sequence[Row], order: Sequence[str], conditions: Conditions, curved: Collection[str]
+    writer: _Writer,
+    run: Mapping[str, Any],
+    rows: Sequence[Row],
+    *,
+    order: Sequence[str],
+    conditions: Conditions,
+    curved: Collection[str],
 ) -> list[Plot]:
     """Writes the figures and removes those of an earlier state of the run; returns them in the order of the report."""
     plots: list[Plot] = []
     writer.attempt("a figure", lambda: plots.extend(_plots(rows, order, curved)))
     writer.attempt("a figure", lambda: plots.extend(_curves(rows, order, conditions)))
+    writer.attempt("a figure", lambda: plots.extend(_labels(run, rows, order)))
     writer.attempt("a figure", lambda: plots.extend(_pictures(writer.folder, rows, order)))
     for plot in plots:
         writer.write(f"{FIGURES}/{plot.name}.png", lambda plot=plot: plot.png)  # type: ignore[misc]
@@ -128,8 +151,34 @@ def _remove_others(folder: Path, plots: Sequence[Plot]) -> None:
     """Removes figures that regbench made of rows or pictures that are there no more; a user's own files stay."""
     kept = {f"{plot.name}.png" for plot in plots}
     for path in folder.glob("*.png"):
-        if path.name not in kept and (path.stem in PLOT_NAMES or path.name.startswith("pictures__")):
+        if path.name not in kept and (path.stem in PLOT_NAMES or path.name.startswith(_OUR_FIGURES)):
             path.unlink(missing_ok=True)
+
+
+def _write_tables(writer: _Writer, tables: Mapping[str, str]) -> None:
+    """Writes the tables of the report and removes those of an earlier state, which a list beside them names."""
+    folder = writer.folder / TABLES
+    listing = folder / _LISTING
+    earlier = writer.attempt("the list of tables", lambda: listing.read_text().split() if listing.exists() else [])
+    for name in set(earlier or ()) - set(tables):
+        # Names in the list are plain file names, whoever wrote it.
+        if "/" not in name:
+            writer.attempt("removal of an old table", lambda name=name: (folder / name).unlink(missing_ok=True))  # type: ignore[misc]
+    for name, text in tables.items():
+        writer.write(f"{TABLES}/{name}", lambda text=text: text)  # type: ignore[misc]
+    if tables or earlier:
+        writer.write(f"{TABLES}/{_LISTING}", lambda: "".join(f"{name}\n" for name in sorted(tables)))
+
+
+def _parts(writer: _Writer, run: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, str]:
+    """Returns the parts of the report that other modules make; one that fails is told and left out."""
+    from regbench.reports.html import PARTS
+
+    made = {}
+    for name, (module, function) in PARTS.items():
+        make = getattr(importlib.import_module(module), function)
+        made[name] = writer.attempt(f"the {name} in the report", lambda make=make: make(run, rows)) or ""  # type: ignore[misc]
+    return made
 
 
 def _plots(rows: Sequence[Row], order: Sequence[str], curved: Collection[str]) -> Iterator[Plot]:
@@ -151,9 +200,12 @@ def _robustness_csv(rows: Sequence[Row], order: Sequence[str], conditions: Condi
 
 
 def _pictures(folder: Path, rows: Sequence[Row], order: Sequence[str]) -> Iterator[Plot]:
+    from regbench.reports.cases import draw_extremes
     from regbench.reports.slices import draw_pictures
 
-    yield from draw_pictures(group_rows(rows, order), folder)
+    groups = group_rows(rows, order)
+    yield from draw_extremes(groups, folder)
+    yield from draw_pictures(groups, folder)
 
 
 def _results_csv(rows: Sequence[Row]) -> str:
@@ -168,7 +220,23 @@ def _summary_csv(rows: Sequence[Row], order: Sequence[str]) -> str:
     return summary_csv(summarise(rows, order))
 
 
-def _report(run: Mapping[str, Any], rows: Sequence[Row], plots: Sequence[Plot], order: Sequence[str]) -> str:
+def _labels(run: Mapping[str, Any], rows: Sequence[Row], order: Sequence[str]) -> Iterator[Plot]:
+    from regbench.reports.html import label_names
+    from regbench.reports.labels import label_means, label_plot
+
+    for means in label_means(rows, group_rows(rows, order), label_names(run)):
+        yield label_plot(means)
+
+
+def _report(
+    folder: Path,
+    run: Mapping[str, Any],
+    rows: Sequence[Row],
+    *,
+    plots: Sequence[Plot],
+    order: Sequence[str],
+    parts: Mapping[str, str],
+) -> Report:
     from regbench.reports.html import render_report
 
-    return render_report(run, rows, plots, order)
+    return render_report(run, rows, plots, order, folder=folder, parts=parts)

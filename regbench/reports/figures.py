@@ -1,4 +1,4 @@
-"""Plots of a run as PNG: accuracy per method, accuracy against cost, and what a shift takes away.
+"""Plots of a run as PNG: accuracy per method, and what a shift takes away; accuracy against cost has its own module.
 
 Kinds of methods differ in colour and in marker, so that neither print nor colour blindness hides them; the
 colours are those of Okabe and Ito (2008). Every mean carries its interval where there is one.
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from regbench.analysis.groups import UNSHIFTED, Group, MethodLabel, paired_difference
+from regbench.analysis.groups import UNSHIFTED, Group, MethodLabel, higher_is_better, paired_difference
 from regbench.analysis.statistics import Interval
 from regbench.reports import words
 
@@ -20,9 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLOT_NAMES = ("accuracy", "cost", "shift", "robustness")
-DPI = 110
+# Dots per inch: a figure is shown at 100 per inch of the page, which leaves it sharp on fine screens and on paper.
+DPI = 160
 # Lines that join a pair over methods tell something up to about this many pairs, then they only darken.
 _JOINED_PAIRS = 80
+_LEGEND_INCHES = 1.6
+_NEARLY_WHITE = 240
+# Fewer values than this are better seen than summed up in a box.
+_FEWEST_BOXED = 5
+# More panels than this make a figure that nobody reads; conditions beyond them stand in the tables.
+_MOST_PANELS = 12
 _INK = "#333333"
 _STYLES = {
     ("none", "none"): ("#7f7f7f", "X", "no registration"),
@@ -55,60 +62,104 @@ def draw_plots(groups: Sequence[Group], elsewhere: Collection[str] = ()) -> Iter
     measured = [group for group in groups if group.accuracy_metric and group.common_pairs(group.accuracy_metric)]
     if not measured:
         return
+    from regbench.reports.cost import cost_plot, costs_of
+
     yield accuracy_plot(measured)
-    if any(_costs(group) for group in measured):
-        yield cost_plot([group for group in measured if _costs(group)])
+    if any(costs_of(group) for group in measured):
+        yield cost_plot([group for group in measured if costs_of(group)])
     shifts = [(base, shifted) for base in measured for shifted in measured if _is_shift_of(shifted, base)]
     if shifts:
-        yield shift_plot(shifts)
+        yield shift_plot(shifts[:_MOST_PANELS], n_left_out=max(0, len(shifts) - _MOST_PANELS))
 
 
 # -- accuracy per method ------------------------------------------------------------------------------
 
 
 def accuracy_plot(groups: Sequence[Group]) -> Plot:
-    """Returns accuracy per method: a dot per pair, joined within a pair, with mean and interval."""
+    """Returns accuracy per method: a dot per pair, joined within a pair, a box, and the mean with its interval."""
     datasets = list(dict.fromkeys(group.dataset for group in groups))
-    conditions = list(dict.fromkeys(group.condition for group in groups))
-    n_methods = max(len(group.methods) for group in groups)
-    panel_width = max(3.4, 0.75 * n_methods + 0.9)
-    figure, axes = panels(len(datasets), len(conditions), (panel_width, 3.3))
+    n_conditions = len({group.condition for group in groups})
+    n_columns = max(1, min(n_conditions, _MOST_PANELS // len(datasets)))
+    conditions = list(dict.fromkeys(group.condition for group in groups))[:n_columns]
+    drawn = [group for group in groups if group.condition in conditions]
+    n_methods = max(len(group.methods) for group in drawn)
+    panel_width = max(4.2, 0.72 * n_methods + 1.0)
+    figure, axes = panels(len(datasets), len(conditions), (panel_width, 3.5))
     for i, dataset in enumerate(datasets):
-        row = {group.condition: group for group in groups if group.dataset == dataset}
-        limits = _common_limits(list(row.values()))
+        row = {group.condition: group for group in drawn if group.dataset == dataset}
+        limits = _common_limits(list(row.values())) if row else (0.0, 1.0)
         for k, condition in enumerate(conditions):
             if condition in row:
                 _draw_accuracy(axes[i][k], row[condition], limits)
             else:
                 axes[i][k].set_axis_off()
-    _kind_legend(figure, [method for group in groups for method in group.methods])
-    told = ", ".join(f"{group.dataset} {_condition(group)} (n = {_n(group)})" for group in groups)
+    kind_legend(figure, [method for group in drawn for method in group.methods])
+    told = ", ".join(f"{group.dataset} {condition_words(group)} (n = {n_common(group)})" for group in drawn)
     return Plot(
-        "accuracy", "Accuracy per method", f"Accuracy of each method, one dot per pair, for {told}.", png(figure)
+        "accuracy",
+        "Accuracy per method",
+        f"Accuracy of each method, one dot per pair, for {told}. {_best_words(drawn)}"
+        "Lines join the results of one pair; boxes span the quartiles with the median, whiskers reach the last value "
+        "within 1.5 times that span; the marker beside them is the mean with its 95 % interval."
+        + left_out(len(groups) - len(drawn), "condition"),
+        png(figure),
     )
+
+
+def _best_words(groups: Sequence[Group]) -> str:
+    """Returns which method has the best mean in every group, as a sentence that a picture would say."""
+    told = []
+    for group in groups[:4]:
+        metric = str(group.accuracy_metric)
+        means = {m.name: group.interval(v).mean for m in group.methods if (v := group.common_values(metric, m.name))}
+        if len(means) > 1:
+            best = (max if higher_is_better(metric) else min)(means, key=lambda name: means[name])
+            where = f" on {group.dataset} {condition_words(group)}" if len(groups) > 1 else ""
+            digits = words.accuracy_digits(metric)
+            told.append(f"{best}{where} ({words.metric_heading(metric)} {words.number(means[best], digits)})")
+    return f"Highest mean accuracy: {', '.join(told)}. " if told else ""
+
+
+def left_out(n: int, what: str) -> str:
+    """Returns a sentence on what a figure does not show, with a space before it; nothing where it shows all."""
+    return f" Not drawn: {n} more {what}{'' if n == 1 else 's'}; the tables have them." if n > 0 else ""
 
 
 def _draw_accuracy(axes: Axes, group: Group, limits: tuple[float, float]) -> None:
     metric = str(group.accuracy_metric)
     methods = [method for method in group.methods if group.common_values(metric, method.name)]
     values = [group.common_values(metric, method.name) for method in methods]
-    for pair in group.common_pairs(metric) if _n(group) <= _JOINED_PAIRS else ():
-        heights = [per_pair[pair] for per_pair in values]
-        axes.plot(range(len(methods)), heights, color="#999999", linewidth=0.6, alpha=0.5, zorder=1)
+    n = n_common(group)
+    if n <= _JOINED_PAIRS:
+        for pair in group.common_pairs(metric):
+            heights = [per_pair[pair] for per_pair in values]
+            axes.plot(range(len(methods)), heights, color="#999999", linewidth=0.6, alpha=0.5, zorder=1)
     for x, (method, per_pair) in enumerate(zip(methods, values, strict=True)):
         colour, marker, _ = style_of(method)
-        axes.plot([x] * len(per_pair), list(per_pair.values()), ".", color=colour, alpha=0.45, markersize=5, zorder=2)
-        interval = group.interval(per_pair)
-        _error_bar(axes, x + 0.22, interval, colour, marker)
+        if n >= _FEWEST_BOXED:
+            _draw_box(axes, x, list(per_pair.values()), colour)
+        size = 5 if n <= _JOINED_PAIRS else 3
+        axes.plot([x] * n, list(per_pair.values()), ".", color=colour, alpha=0.5, markersize=size, zorder=3)
+        error_bar(axes, x + 0.33, group.interval(per_pair), colour, marker)
     axes.set_xticks(range(len(methods)), [method.name for method in methods], rotation=30, ha="right")
     axes.set_xlim(-0.5, len(methods) - 0.3)
     axes.set_ylim(*limits)
     axes.set_ylabel(axis_label(metric))
-    axes.set_title(
-        f"{group.dataset} \N{MIDDLE DOT} {_condition(group)} \N{MIDDLE DOT} n = {_n(group)} pairs",
-        fontsize=9,
-        loc="left",
-    )
+    axes.set_title(panel_title(group), fontsize=9, loc="left")
+
+
+def _draw_box(axes: Axes, x: float, values: list[float], colour: str) -> None:
+    drawn = axes.boxplot([values], positions=[x], widths=0.36, showfliers=False, patch_artist=True, manage_ticks=False)
+    for part in ("boxes", "whiskers", "caps", "medians"):
+        for line in drawn[part]:
+            line.set(color=colour, linewidth=1.6 if part == "medians" else 0.9, zorder=2)
+    for box in drawn["boxes"]:
+        box.set_facecolor((*_rgb(colour), 0.14))
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return red, green, blue
 
 
 def _common_limits(groups: list[Group]) -> tuple[float, float]:
@@ -119,106 +170,11 @@ def _common_limits(groups: list[Group]) -> tuple[float, float]:
     return min(found) - margin, max(found) + margin
 
 
-# -- accuracy against cost ----------------------------------------------------------------------------
-
-
-def cost_plot(groups: Sequence[Group]) -> Plot:
-    """Returns accuracy against time per pair and against irregularity, for the unshifted condition of datasets."""
-    first: dict[str, Group] = {}
-    for group in groups:
-        first.setdefault(group.dataset, group)
-    costs = [cost for cost in _COSTS if any(cost in _costs(group) for group in first.values())]
-    figure, axes = panels(len(first), len(costs), (4.6, 3.3))
-    for row, group in zip(axes, first.values(), strict=True):
-        for panel, cost in zip(row, costs, strict=True):
-            if cost in _costs(group):
-                _draw_cost(panel, group, cost)
-            else:
-                panel.set_axis_off()
-    _kind_legend(figure, [method for group in first.values() for method in group.methods])
-    told = " and ".join(_COSTS[cost] for cost in costs)
-    return Plot(
-        "cost",
-        "Accuracy against cost",
-        f"Mean accuracy of each method against {told}, for {', '.join(first)}; the dashed line is no registration.",
-        png(figure),
-    )
-
-
-_COSTS = {
-    "register_s": "time per pair in s",
-    "ndv_percent": "non-diffeomorphic volume in %",
-    "fold_percent": "folds in %",
-}
-
-
-def _costs(group: Group) -> list[str]:
-    """Returns the costs that were measured: time, and one measure of irregularity."""
-    found = [cost for cost in _COSTS if any(group.common_values(cost, method.name) for method in group.methods)]
-    return [cost for cost in found if cost != "fold_percent" or "ndv_percent" not in found]
-
-
-def _draw_cost(axes: Axes, group: Group, cost: str) -> None:
-    metric = str(group.accuracy_metric)
-    labels = []
-    for method in group.methods:
-        per_pair, costs = group.common_values(metric, method.name), group.common_values(cost, method.name)
-        if not per_pair:
-            continue
-        interval, (colour, marker, _) = group.interval(per_pair), style_of(method)
-        if method.name == group.identity:
-            axes.axhline(interval.mean, color=colour, linewidth=1, linestyle="--", zorder=1)
-        elif costs:
-            x = sorted(costs.values())[len(costs) // 2] if cost == "register_s" else sum(costs.values()) / len(costs)
-            _error_bar(axes, x, interval, colour, marker)
-            labels.append((x, interval.mean, method.name))
-    if cost == "register_s":
-        axes.set_xscale("log")
-    else:
-        axes.set_xscale("symlog", linthresh=1e-3)
-        axes.set_xlim(left=-2e-4)
-    axes.margins(x=0.12, y=0.12)
-    axes.set_xlabel(_COSTS[cost] + (" (median, log scale)" if cost == "register_s" else " (mean)"))
-    axes.set_ylabel(axis_label(metric))
-    axes.set_title(
-        f"{group.dataset} \N{MIDDLE DOT} {_condition(group)} \N{MIDDLE DOT} n = {_n(group)} pairs",
-        fontsize=9,
-        loc="left",
-    )
-    _place_labels(axes, labels)
-
-
-def _place_labels(axes: Axes, labels: list[tuple[float, float, str]]) -> None:
-    """Writes names beside their points, towards the middle of the panel, pushed apart where they would overlap."""
-    left, right = axes.get_xlim()
-    middle = axes.transData.transform((left, 0))[0] / 2 + axes.transData.transform((right, 0))[0] / 2
-    placed: list[tuple[float, float, float]] = []
-    for x, y, name in sorted(labels, key=lambda label: label[1]):
-        pixel_x, pixel_y = axes.transData.transform((x, y))
-        side = 1 if pixel_x <= middle else -1
-        width = 5.4 * len(name) * DPI / 100
-        start = pixel_x + 9 if side > 0 else pixel_x - 9 - width
-        height = pixel_y
-        for other_start, other_end, other_y in placed:
-            if start < other_end and other_start < start + width and abs(height - other_y) < 13:
-                height = other_y + 13
-        placed.append((start, start + width, height))
-        axes.annotate(
-            name,
-            (x, y),
-            xytext=(side * 7, (height - pixel_y) * 72 / DPI),
-            textcoords="offset points",
-            ha="left" if side > 0 else "right",
-            va="center",
-            fontsize=8,
-        )
-
-
 # -- what a shift takes away --------------------------------------------------------------------------
 
 
-def shift_plot(shifts: Sequence[tuple[Group, Group]]) -> Plot:
-    """Returns the paired change of accuracy of each method under each shift."""
+def shift_plot(shifts: Sequence[tuple[Group, Group]], n_left_out: int = 0) -> Plot:
+    """Returns the paired change of accuracy of each method under each shift; `n_left_out` shifts are not drawn."""
     n_methods = max(len(base.methods) for base, _ in shifts)
     n_columns = min(len(shifts), 2)
     n_rows = -(-len(shifts) // n_columns)
@@ -228,9 +184,13 @@ def shift_plot(shifts: Sequence[tuple[Group, Group]]) -> Plot:
         _draw_shift(panel, base, shifted)
     for panel in places[len(shifts) :]:
         panel.set_axis_off()
-    _kind_legend(figure, [method for base, _ in shifts for method in base.methods])
+    kind_legend(figure, [method for base, _ in shifts for method in base.methods])
     told = ", ".join(f"{shifted.condition} on {base.dataset}" for base, shifted in shifts)
-    return Plot("shift", "What a shift changes", f"Paired change of accuracy of each method under {told}.", png(figure))
+    description = (
+        f"Paired change of accuracy of each method under {told}: mean over pairs with its 95 % interval; the line at 0 "
+        f"is no change.{left_out(n_left_out, 'shift')}"
+    )
+    return Plot("shift", "What a shift changes", description, png(figure))
 
 
 def _draw_shift(axes: Axes, base: Group, shifted: Group) -> None:
@@ -276,7 +236,7 @@ _ERROR_BAR: dict[str, Any] = {
 }
 
 
-def _error_bar(axes: Axes, x: float, interval: Interval, colour: str, marker: str) -> None:
+def error_bar(axes: Axes, x: float, interval: Interval, colour: str, marker: str) -> None:
     error = None if interval.half_width is None else [interval.half_width]
     axes.errorbar([x], [interval.mean], yerr=error, color=colour, marker=marker, **_ERROR_BAR)
 
@@ -308,7 +268,7 @@ def panels(n_rows: int, n_columns: int, size: tuple[float, float]) -> tuple[Figu
     return figure, axes
 
 
-def _kind_legend(figure: Figure, methods: Iterable[MethodLabel]) -> None:
+def kind_legend(figure: Figure, methods: Iterable[MethodLabel]) -> None:
     """Adds a legend of the kinds of methods that occur, below all panels."""
     from matplotlib.lines import Line2D
 
@@ -317,7 +277,9 @@ def _kind_legend(figure: Figure, methods: Iterable[MethodLabel]) -> None:
         Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=7, label=kind)
         for colour, marker, kind in styles
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
+    # As many columns as fit: constrained layout cuts off what is wider than the figure.
+    n_columns = max(1, min(len(handles), int(figure.get_figwidth() / _LEGEND_INCHES)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=n_columns, frameon=False, fontsize=8)
 
 
 def axis_label(metric: str) -> str:
@@ -328,11 +290,17 @@ def axis_label(metric: str) -> str:
     )
 
 
-def _condition(group: Group) -> str:
+def condition_words(group: Group) -> str:
     return "no shift" if group.condition == UNSHIFTED else group.condition
 
 
-def _n(group: Group) -> int:
+def panel_title(group: Group) -> str:
+    n = n_common(group)
+    pairs = f"n = {n} pair{'' if n == 1 else 's'}"
+    return f"{group.dataset} \N{MIDDLE DOT} {condition_words(group)} \N{MIDDLE DOT} {pairs}"
+
+
+def n_common(group: Group) -> int:
     return len(group.common_pairs(group.accuracy_metric))
 
 
@@ -340,4 +308,20 @@ def png(figure: Figure) -> bytes:
     stream = io.BytesIO()
     # Without a date and a program name, equal results make equal files.
     figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def png_of_few_colours(figure: Figure) -> bytes:
+    """Returns a figure as PNG with a palette of 256 colours: pictures of slices take a third of the room."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    with Image.open(io.BytesIO(png(figure))) as image:
+        few = image.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    # The lightest colour of a palette is white only about; on a white page that would show.
+    palette = few.getpalette() or []
+    lightest = max(range(0, len(palette), 3), key=lambda i: sum(palette[i : i + 3]), default=0)
+    if sum(palette[lightest : lightest + 3]) > 3 * _NEARLY_WHITE:
+        few.putpalette([*palette[:lightest], 255, 255, 255, *palette[lightest + 3 :]])
+    few.save(stream, format="PNG", optimize=True)
     return stream.getvalue()

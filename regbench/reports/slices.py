@@ -16,23 +16,27 @@ from zipfile import BadZipFile
 import numpy as np
 
 from regbench.analysis.groups import UNSHIFTED, Group
-from regbench.reports.figures import DPI, Plot, png
+from regbench.reports.figures import Plot, png_of_few_colours
 from regbench.store import PICTURES, file_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_OUTLINE_RGBA = (1.0, 0.85, 0.2, 0.8)
+OUTLINE_RGBA = (1.0, 0.85, 0.2, 0.8)
 _FOLD_RGBA = (0.84, 0.0, 0.6, 1.0)
 _TILE_INCHES = 1.75
 _MAXIMUM_METHODS = 10
+# Slices are enlarged voxels: more dots would show nothing more.
+PICTURE_DPI = 110
 
 
 @dataclass(frozen=True)
 class Slice:
     """One plane of a picture file, turned so that it can be shown: rows from top to bottom, columns to the right.
 
-    `height_per_width` is the ratio of the sides of a voxel; arrays are None where the pair has no such thing.
+    `height_per_width` is the ratio of the sides of a voxel; arrays are None where the pair, or the file, has no such
+    thing. `before` is the moving image before registration, `shift` (*shape, 2) the displacement within the plane, in
+    voxels to the right and downwards.
     """
 
     fixed: np.ndarray
@@ -40,6 +44,9 @@ class Slice:
     fixed_labels: np.ndarray | None
     jacobian: np.ndarray | None
     height_per_width: float
+    moved_labels: np.ndarray | None = None
+    before: np.ndarray | None = None
+    shift: np.ndarray | None = None
 
 
 def draw_pictures(groups: Sequence[Group], run_folder: Path) -> Iterator[Plot]:
@@ -84,7 +91,17 @@ def _slice(arrays: dict[str, np.ndarray], k: int) -> Slice:
     fixed, moved = shown("fixed"), shown("moved")
     assert fixed is not None and moved is not None
     width, height = spacing[::-1] if _is_transposed(letters) else spacing
-    return Slice(fixed, moved, shown("fixed_labels"), shown("jacobian"), float(height / width))
+    shift = arrays.get(f"shift_{k}")
+    return Slice(
+        fixed,
+        moved,
+        shown("fixed_labels"),
+        shown("jacobian"),
+        float(height / width),
+        moved_labels=shown("moved_labels"),
+        before=shown("before"),
+        shift=None if shift is None else upright_vectors(shift.astype(np.float32), letters),
+    )
 
 
 def upright(array: np.ndarray, letters: str) -> np.ndarray:
@@ -98,6 +115,16 @@ def upright(array: np.ndarray, letters: str) -> np.ndarray:
     if letters[1] in "SAR":
         array = array[::-1]
     return array[:, ::-1] if letters[0] in "LPI" else array
+
+
+def upright_vectors(vectors: np.ndarray, letters: str) -> np.ndarray:
+    """Returns in-plane vectors (*plane, 2) along the axes of a plane as (rows, columns, 2), to the right and down."""
+    first, second = upright(vectors[..., 0], letters), upright(vectors[..., 1], letters)
+    if _is_transposed(letters):
+        first, second, letters = second, first, letters[::-1]
+    right = -first if letters[0] in "LPI" else first
+    down = -second if letters[1] in "SAR" else second
+    return np.stack([right, down], axis=-1)
 
 
 def _is_transposed(letters: str) -> bool:
@@ -131,7 +158,7 @@ def _picture(group: Group, pair: str, found: dict[str, list[Slice]]) -> Plot:
     heights.append(heights[0])
     size = (_TILE_INCHES * (len(found) + 1), _TILE_INCHES * sum(heights) + 0.35)
     layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.03, wspace=0, hspace=0)
-    figure = Figure(figsize=size, dpi=DPI, layout=layout)
+    figure = Figure(figsize=size, dpi=PICTURE_DPI, layout=layout)
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(heights), len(found) + 1, squeeze=False, height_ratios=heights)
     for panel in axes.flat:
@@ -139,11 +166,11 @@ def _picture(group: Group, pair: str, found: dict[str, list[Slice]]) -> Plot:
     for row, panels in zip(tiles, axes, strict=False):
         for i, (tile, panel) in enumerate(zip(row, panels, strict=True)):
             if tile is not None:
-                _draw_image(panel, tile.fixed if i == 0 else tile.moved, tile)
+                draw_image(panel, tile.fixed if i == 0 else tile.moved, tile)
     colours = None
     for tile, panel in zip(tiles[0][1:], axes[-1][1:], strict=True):
         if tile is not None and tile.jacobian is not None:
-            colours = _draw_jacobian(panel, tile.jacobian, tile)
+            colours = draw_jacobian(panel, tile.jacobian, tile)
     for name, panel in zip(["fixed", *found], axes[0], strict=True):
         panel.set_title(name, fontsize=8)
     if colours is not None:
@@ -158,30 +185,30 @@ def _picture(group: Group, pair: str, found: dict[str, list[Slice]]) -> Plot:
         f"{group.dataset}, {condition}, pair {pair}",
         f"Middle slices of the fixed image and of the moving image as moved by {', '.join(found)}, with the outlines "
         "of the fixed labels; below, the local change of volume.",
-        png(figure),
+        png_of_few_colours(figure),
     )
 
 
-def _draw_image(axes: Axes, image: np.ndarray, tile: Slice) -> None:
+def draw_image(axes: Axes, image: np.ndarray, tile: Slice) -> None:
     finite = image[np.isfinite(image)]
     low, high = np.percentile(finite, (1, 99.5)) if finite.size else (0.0, 1.0)
-    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), **_geometry(tile))
+    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), **geometry(tile))
     if tile.fixed_labels is not None:
         from matplotlib.collections import LineCollection
 
-        lines = LineCollection(outlines(tile.fixed_labels), colors=[_OUTLINE_RGBA], linewidths=0.55)  # type: ignore[arg-type]
+        lines = LineCollection(outlines(tile.fixed_labels), colors=[OUTLINE_RGBA], linewidths=0.55)  # type: ignore[arg-type]
         axes.add_collection(lines, autolim=False)
 
 
-def _draw_jacobian(axes: Axes, jacobian: np.ndarray, tile: Slice) -> Any:
+def draw_jacobian(axes: Axes, jacobian: np.ndarray, tile: Slice) -> Any:
     """Draws the determinant around 1 and marks where it is not positive; returns what a colour bar needs."""
-    drawn = axes.imshow(jacobian, cmap="RdBu_r", vmin=0, vmax=2, **_geometry(tile))
+    drawn = axes.imshow(jacobian, cmap="RdBu_r", vmin=0, vmax=2, **geometry(tile))
     with np.errstate(invalid="ignore"):
-        axes.imshow(_painted(jacobian <= 0, _FOLD_RGBA), **_geometry(tile))
+        axes.imshow(_painted(jacobian <= 0, _FOLD_RGBA), **geometry(tile))
     return drawn
 
 
-def _geometry(tile: Slice) -> dict[str, Any]:
+def geometry(tile: Slice) -> dict[str, Any]:
     """Returns the same extent in voxels for an image and for what is drawn over it on a finer grid."""
     height, width = tile.fixed.shape
     return {"extent": (0, width, height, 0), "aspect": tile.height_per_width, "interpolation": "nearest"}
