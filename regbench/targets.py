@@ -87,9 +87,11 @@ def inner_method(name: str, parameters: Mapping[str, Any]) -> tuple[str, dict[st
     `parameters` are those that `method_parameters` returns.
     """
     key = _parameter_of_method(name)
-    if key is None or key not in parameters:
+    if key is None:
         return None
-    ((inner, given),) = parameters[key].items()
+    # Parameters as they stand in a config need not name the other method: the class has a default.
+    value = parameters[key] if key in parameters else _inner_parameters(getattr(method_class(name), key), name)
+    ((inner, given),) = value.items()
     return inner, dict(given)
 
 

@@ -14,6 +14,7 @@ from support_runs import METHODS_FILE, tiny_config, write_pairs
 
 from regbench import targets
 from regbench.alignment import Alignment
+from regbench.cli import invoke
 from regbench.config import check_config
 from regbench.contract import phantom
 from regbench.displacement import Displacement
@@ -391,6 +392,12 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], words
 def test_a_start_that_is_wrong_is_one_sentence_with_its_place(start: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         start_of(start)
+
+
+def test_it_may_stand_in_a_config_without_a_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text('datasets: [{mni-cohort: {ndim: 2, pairs: "disjoint:2"}}]\nmethods: [instance-optimise]\n')
+    assert invoke(["validate", str(config)]) == 0, capsys.readouterr().err
 
 
 def test_a_config_tells_the_line_of_a_wrong_start(tmp_path: Path) -> None:

@@ -29,9 +29,17 @@ SECTIONS: dict[str, dict[str, str]] = {
         "validate": "Check a config and its data; list every problem.",
         "evaluate": "Score displacement fields, kept by a run or made elsewhere.",
         "report": "Write tables, figures and the HTML report of a run again.",
-        "compare": "Check a run against a baseline.",
+        "show": "Draw the pictures of one case.",
+        "compare": "Compare two runs, or two methods of a run.",
+        "rank": "Rank the methods of a run, with significance.",
+        "merge": "Put several runs into one folder.",
+        "export": "Write a run in the form of a challenge.",
         "train": "Train a learned method.",
         "tune": "Choose settings of methods on validation pairs.",
+    },
+    "Decide": {
+        "recommend": "Say which paradigm to use, and why.",
+        "mi-analysis": "Measure how much intensities say of the labels.",
     },
     "Look up": {
         "methods": "List the registration methods, or show one.",
@@ -53,7 +61,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command = importlib.import_module(f"regbench.cli.{cmd_name}").command
+        command = importlib.import_module(f"regbench.cli.{cmd_name.replace('-', '_')}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"regbench.cli.{cmd_name}.command is not a command")
         return command

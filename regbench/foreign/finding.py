@@ -106,7 +106,7 @@ class FieldFolder:
         for found in self._candidates(ref):
             if found is not None:
                 return found
-        for name in (*_learn2reg_names(ref), *_pair_names(ref)):
+        for name in (*learn2reg_names(ref), *_pair_names(ref)):
             taken = None if self._is_certain(ref, name) else _first(self._files, [name], _SUFFIXES)
             if taken is not None:
                 pairs = " and ".join(self._pairs_called[name])
@@ -115,7 +115,7 @@ class FieldFolder:
 
     def places(self, ref: PairRef) -> str:
         """Which names are looked for, in words."""
-        forms = [name for name in _learn2reg_names(ref) if self._is_certain(ref, name)]
+        forms = [name for name in learn2reg_names(ref) if self._is_certain(ref, name)]
         names = [name for name in _pair_names(ref) if self._is_certain(ref, name)]
         return (
             f"{', '.join(forms)} (.npz, .nii.gz, .nii), {', '.join(names)} (.npz, .nii.gz, .mha, .h5, ...), "
@@ -127,7 +127,7 @@ class FieldFolder:
         return name == ref.id or len(self._pairs_called[name]) == 1
 
     def _candidates(self, ref: PairRef) -> Iterator[FieldFiles | None]:
-        yield _first(self._files, [n for n in _learn2reg_names(ref) if self._is_certain(ref, n)], _LEARN2REG)
+        yield _first(self._files, [n for n in learn2reg_names(ref) if self._is_certain(ref, n)], _LEARN2REG)
         names = [name for name in _pair_names(ref) if self._is_certain(ref, name)]
         for name in names:
             yield _only_series(self._ants.get(name, {}), self.folder / name)
@@ -185,7 +185,7 @@ class FieldFolder:
 # -- names ----------------------------------------------------------------------------------------------
 
 
-def _learn2reg_names(ref: PairRef) -> list[str]:
+def learn2reg_names(ref: PairRef) -> list[str]:
     """Both forms of the name of a Learn2Reg submission, the long one first; without suffix."""
     modalities = [ref.tags.get(f"{side}_modality") for side in ("fixed", "moving")]
     long = [f"disp_{ref.fixed}_{modalities[0]}_{ref.moving}_{modalities[1]}"] if all(modalities) else []
@@ -200,7 +200,7 @@ def _pairs_by_name(refs: Sequence[PairRef]) -> dict[str, list[str]]:
     """The ids of the pairs that could go by each name."""
     called: dict[str, list[str]] = defaultdict(list)
     for ref in refs:
-        for name in (*_learn2reg_names(ref), *_pair_names(ref)):
+        for name in (*learn2reg_names(ref), *_pair_names(ref)):
             called[name].append(ref.id)
     return called
 
