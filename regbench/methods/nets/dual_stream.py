@@ -41,7 +41,7 @@ class DualStreamPyramid(nn.Module):
         self.multiple = 2 ** len(channels)
         self.squarings, self.transformation, self.checkpointing = squarings, transformation, checkpointing
         widths = itertools.pairwise((2**ndim, *channels))
-        self.encoder = nn.ModuleList(_TwoLayers(ndim, n_in, n_out) for n_in, n_out in widths)
+        self.encoder = nn.ModuleList(TwoLayers(ndim, n_in, n_out) for n_in, n_out in widths)
         self.estimators = nn.ModuleList(_Estimator(ndim, n, radius) for n in channels)
 
     def forward(self, fixed: Tensor, moving: Tensor) -> Tensor:
@@ -72,7 +72,9 @@ class DualStreamPyramid(nn.Module):
         return residual if found is None else compose(residual, found)
 
 
-class _TwoLayers(nn.Module):
+class TwoLayers(nn.Module):
+    """Two convolutions of three voxels, each rectified."""
+
     def __init__(self, ndim: int, n_in: int, n_out: int) -> None:
         super().__init__()
         self.first, self.second = layer(ndim, n_in, n_out), layer(ndim, n_out, n_out)
@@ -87,16 +89,16 @@ class _Estimator(nn.Module):
     def __init__(self, ndim: int, n: int, radius: int) -> None:
         super().__init__()
         self.radius = radius
-        self.layers = _TwoLayers(ndim, (2 * radius + 1) ** ndim + n, n)
+        self.layers = TwoLayers(ndim, (2 * radius + 1) ** ndim + n, n)
         self.field = field_head(ndim, n)
 
     def forward(self, fixed: Tensor, moved: Tensor) -> Tensor:
-        similar = local_correlation(_unit(fixed), _unit(moved), self.radius)
+        similar = local_correlation(of_unit_length(fixed), of_unit_length(moved), self.radius)
         field: Tensor = self.field(self.layers(torch.cat([similar, fixed], dim=1)))
         return field
 
 
-def _unit(features: Tensor) -> Tensor:
+def of_unit_length(features: Tensor) -> Tensor:
     """Features of unit length at every voxel; shorter ones where there is next to nothing."""
     return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-4)
 

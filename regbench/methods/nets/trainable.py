@@ -2,7 +2,8 @@
 
 Every network takes the fixed and the moving image, (B, 1, *shape) with intensities of about 0 to 1, in 2-D or 3-D, and
 gives the displacement (B, ndim, *shape) in voxels of their grid, pull-back (see `nets.spatial`). Each axis must be a
-multiple of the attribute `multiple`. All of them predict at half resolution, and start near the identity.
+multiple of the attribute `multiple`. They predict at half resolution and start near the identity; `mind-pyramid`
+predicts at full resolution, and registers before it has learnt anything.
 
     network: {kind: dual-stream, transformation: velocity, affine: true, stages: 1, width: 1.5}
 
@@ -74,6 +75,14 @@ class DualStreamSettings(NetworkSettings):
 
 
 @dataclass(frozen=True)
+class MindPyramidSettings(NetworkSettings):
+    """`channels` of the levels from the resolution of the images downwards."""
+
+    squarings: int = 4
+    channels: tuple[int, ...] = (8, 16, 24, 32)
+
+
+@dataclass(frozen=True)
 class TransformerSettings(NetworkSettings):
     """`channels`, `depths` (blocks) and `heads` of the levels from quarter resolution downwards.
 
@@ -120,6 +129,12 @@ NETWORKS: dict[str, NetworkRow] = {
         "features of each image apart, compared by local correlation from coarse to fine, fields composed",
         "Sun et al., CVPR (2018) 8934-8943; Kang et al., Medical Image Analysis 75 (2022) 102302",
         DualStreamSettings,
+    ),
+    "mind-pyramid": NetworkRow(
+        "regbench.methods.nets.mind_pyramid:MindPyramid",
+        "self-similarity descriptors matched from coarse to fine, scores of the matches learnt, fields composed",
+        "Heinrich et al., MICCAI (2013), LNCS 8149, 187-194; Heinrich, MICCAI (2019), LNCS 11769, 50-58",
+        MindPyramidSettings,
     ),
     "transformer": NetworkRow(
         "regbench.methods.nets.transformer:WindowTransformer",
@@ -183,7 +198,7 @@ def multiple_of(settings: Mapping[str, Any], ndim: int) -> int:
 
 
 def build_network(settings: Mapping[str, Any], ndim: int) -> nn.Module:
-    """The network with these settings, its weights random but near the identity; ConfigError if they do not fit."""
+    """The network with these settings, random but near its start (see above); ConfigError if they do not fit."""
     from regbench.methods.nets.affine_head import AffineHead
     from regbench.methods.nets.stages import Staged
 
