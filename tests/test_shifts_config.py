@@ -139,20 +139,34 @@ def test_the_command_shows_levels_parameters_and_what_is_carried(
     assert all(f"{level} {value:g}" in shown for level, value in card.named_levels.items())
 
 
-def _keys(folder: Path) -> dict[str, str]:
-    config = load_config(written(folder, "[none, {noise: 0.05}, {motion: 2}]"))
+def _keys(folder: Path, conditions: str) -> dict[str, str]:
+    config = load_config(written(folder, conditions))
     return {case.condition: case.key for case in make_plan(config, limit=1).cases}
 
 
 def test_another_version_of_a_shift_is_another_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = _keys(tmp_path)
+    asked = "[none, {noise: 0.05}, {blur_mm: 2}]"
+    before = _keys(tmp_path, asked)
     newer = dataclasses.replace(SHIFTS["noise"], version=SHIFTS["noise"].version + 1)
     monkeypatch.setitem(SHIFTS, "noise", newer)
-    after = _keys(tmp_path)
+    after = _keys(tmp_path, asked)
     assert [name for name in before if before[name] != after[name]] == ["noise 0.05"]
+    assert shift_version("none") == ""
+    assert shift_version("noise") == str(newer.version)
+
+
+def test_another_version_of_torchio_is_another_result_of_its_shifts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torchio")
+    asked = "[none, {noise: 0.05}, {motion: 2}]"
+    before = _keys(tmp_path, asked)
     monkeypatch.setattr(metadata, "version", lambda package: f"{package} of tomorrow")
-    assert [name for name in before if after[name] != _keys(tmp_path)[name]] == ["motion 2"]
-    assert shift_version("none") == "" and shift_version("noise") == str(newer.version)
+    after = _keys(tmp_path, asked)
+    assert [name for name in before if before[name] != after[name]] == ["motion 2"]
+
+
+def test_a_shift_of_a_missing_package_says_so_in_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", _not_there)
     assert shift_version("motion") == f"{SHIFTS['motion'].version}, no torchio"
 
