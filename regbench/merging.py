@@ -120,15 +120,21 @@ def _check_labels(records: Sequence[RunRecord]) -> None:
 
 def _what_it_is(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of a dataset but those that choose pairs; those that were not given have their defaults."""
+    from regbench.datasets.folder_dataset import FolderDataset
     from regbench.datasets.table import dataset_class
     from regbench.parameters import as_plain, check_parameters
 
+    selection = _SELECTION
     try:
-        parameters = as_plain(check_parameters(dataset_class(dataset["name"]), dataset["parameters"], ""))
+        kind = dataset_class(dataset["name"])
+        parameters = as_plain(check_parameters(kind, dataset["parameters"], ""))
+        if not issubclass(kind, FolderDataset):
+            # Where images are made and not read, the seed makes them.
+            selection = _SELECTION - {"seed"}
     except ConfigError:
         # Of another version of regbench, or of a package that is not installed here.
         parameters = dict(dataset["parameters"])
-    return {name: value for name, value in parameters.items() if name not in _SELECTION}
+    return {name: value for name, value in parameters.items() if name not in selection}
 
 
 def _refuse_differences(found: Iterable[tuple[RunRecord, str, Mapping[str, Any]]]) -> None:

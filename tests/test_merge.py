@@ -177,6 +177,11 @@ SHIFTED = {"none": {"name": "none", "parameters": {}}, "noise": {"name": "noise"
             {"datasets": {"d": {"name": "mni-cohort", "parameters": {"spacing_mm": 3}}}},
             "dataset 'd' .*spacing_mm: .* against 3",
         ),
+        (
+            [row("b", "b_c")],
+            {"datasets": {"d": {"name": "mni-cohort", "parameters": {"seed": 7}}}},
+            "dataset 'd' .*seed: 0 against 7",
+        ),
         ([row("b")], {"datasets": {"d": {"name": "mni-cohort", "parameters": {"pairs": "random:3"}}}}, None),
         ([row("b")], {"conditions": SHIFTED | {"noise": {"name": "noise", "parameters": {"strength": 0.2}}}}, "noise"),
         ([row("b")], {"conditions": SHIFTED, "seed": 5}, "condition 'noise' .*drawn with seed: 0 against 5"),
