@@ -15,9 +15,13 @@ from regbench.cli.exit_codes import ExitCode
 )
 @click.argument("run", type=click.Path(path_type=Path))
 def command(run: Path) -> int:
-    """Write results.csv, summary.csv, the figures and report.html of RUN (a run folder) again; show the table."""
-    from regbench.cli.console import messages, say
+    """Write results.csv, summary.csv, the figures and report.html of RUN (a run folder) again; show the table.
+
+    Of a run with networks beside classical methods it also says which claims of arXiv 2408.05839 hold there.
+    """
+    from regbench.cli.console import messages, output, say
     from regbench.cli.run_results import show_run
+    from regbench.reports.claims import claim_lines
     from regbench.store import read_run
 
     record = read_run(run)
@@ -25,4 +29,6 @@ def command(run: Path) -> int:
         say(messages(), f"regbench: {run} has no results yet")
         return ExitCode.NOTHING_DONE
     show_run(record)
+    for line in claim_lines(record.run, record.rows):
+        say(output(), line)
     return ExitCode.OK

@@ -25,7 +25,7 @@ def claims_html(run: Mapping[str, Any], rows: Sequence[Row]) -> str:
 def claim_lines(run: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[str]:
     """Yields one line per claim: what the paper says, whether it holds here, and in how many groups."""
     for claim in claims(run, rows):
-        yield f"{claim.expected}: {claim.holds} here ({_counts(claim)})"
+        yield f"claim       {claim.expected}: {claim.holds} here ({_counts(claim)})"
 
 
 def _counts(claim: Claim) -> str:
