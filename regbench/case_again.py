@@ -7,6 +7,7 @@ otherwise, which is told.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from regbench.parameters import nearest
 from regbench.pictures import save_pictures
 from regbench.plan import Case
 from regbench.prealign import Prealignment
+from regbench.rescore import case_of_row, check_condition
 from regbench.store import PICTURES, RunRecord, file_name
 
 if TYPE_CHECKING:
@@ -109,7 +111,6 @@ def _dataset(record: RunRecord, case: Case) -> Dataset:
     """The dataset of a case; DatasetError where its data are gone, or would be others than those of the run."""
     from regbench.datasets.protocol import PairRef
     from regbench.datasets.table import build_dataset
-    from regbench.shifts.table import shift_version
 
     dataset: Dataset = build_dataset(case.dataset_name, dict(case.dataset_parameters))
     ref = PairRef(str(case.pair["id"]), str(case.pair["fixed"]), str(case.pair["moving"]), dict(case.pair["tags"]))
@@ -118,14 +119,7 @@ def _dataset(record: RunRecord, case: Case) -> Dataset:
             f"{case.dataset}, pair {ref.id}: the data have changed since this run, which its pictures need; "
             "run it again"
         )
-    version = shift_version(case.condition_name)
-    # Runs from before versions were recorded have none.
-    then = record.run["conditions"][case.condition].get("version", version)
-    if then != version:
-        raise DatasetError(
-            f"condition {case.condition}: was of version {then} in this run and is of {version} now, which makes "
-            "other images; run it again"
-        )
+    check_condition(case, record.run["conditions"])
     return dataset
 
 
@@ -177,32 +171,13 @@ def case_of(record: RunRecord, row: Row) -> Case:
     """
     run = record.run
     try:
-        dataset, condition = run["datasets"][row["dataset"]], run["conditions"][row["condition"]]
+        case = case_of_row(row, run, [])
         entries = {entry["label"]: entry for entry in run["config"]["methods"]}
         entry = entries.get(row["method"], {"name": row["method"]})
-        return Case(
-            dataset=row["dataset"],
-            dataset_name=dataset["name"],
-            dataset_parameters=dataset["parameters"],
-            condition=row["condition"],
-            condition_name=condition["name"],
-            condition_parameters=condition["parameters"],
-            condition_seed=run["seed"],
-            pair=row["pair"],
-            fingerprint=row.get("fingerprint"),
-            method=row["method"],
+        return dataclasses.replace(
+            case,
             method_name=targets.absolute_target(entry["name"], Path(str(run["config"].get("source_folder", ".")))),
-            params=row["params"],
-            paradigm=row["paradigm"],
-            supervision=row["supervision"],
-            method_version=str(row.get("method_version")),
             prealign=str(run["config"].get("prealign", "none")),
-            metrics=[],
-            label_warp=row.get("label_warp") or "nearest",
-            threads=int(row.get("threads") or 1),
-            repeat=int(row.get("repeat") or 0),
-            seed=int(row.get("seed") or 0),
-            key=str(row["key"]),
             keep_picture=True,
             python=home_of(entry["name"], entry.get("python"), row["params"]).python,
         )

@@ -42,7 +42,7 @@ def evaluate_run(
             f"{folder} keeps no displacement fields; run with `keep: {{fields: true}}` to score them again later"
         )
     names = _metric_names(record.run, metrics)
-    cases = [_case_of(row, record.run, names, label_warp) for row in rows.values()]
+    cases = [case_of_row(row, record.run, names, label_warp) for row in rows.values()]
     if listener is not None:
         listener.plan_ready(Plan(tuple(cases)), 0)
     with RunStore.open(folder) as store:
@@ -109,20 +109,8 @@ class _Scorer:
         ref = PairRef(case.pair["id"], case.pair["fixed"], case.pair["moving"], case.pair["tags"])
         if dataset.fingerprint(ref) != case.fingerprint:
             raise DatasetError(f"{case.dataset}, pair {ref.id}: the data have changed since this run; run it again")
-        self._check_condition(case)
+        check_condition(case, self._conditions)
         return shifted_pair(dataset, case.pair, (case.condition_name, case.condition_parameters, case.condition_seed))
-
-    def _check_condition(self, case: Case) -> None:
-        from regbench.shifts.table import shift_version
-
-        version = shift_version(case.condition_name)
-        # Runs from before versions were recorded have none.
-        then = self._conditions[case.condition].get("version", version)
-        if then != version:
-            raise DatasetError(
-                f"condition {case.condition}: was of version {then} in this run and is of {version} now, which makes "
-                "other images; run it again"
-            )
 
 
 def _metric_names(run: Mapping[str, Any], metrics: str | list[str] | None) -> list[str]:
@@ -131,8 +119,22 @@ def _metric_names(run: Mapping[str, Any], metrics: str | list[str] | None) -> li
     return [name for name in select_metrics(metrics or run["config"]["metrics"]) if METRICS[name].function is not None]
 
 
-def _case_of(row: Row, run: Mapping[str, Any], metrics: list[str], label_warp: LabelWarp | None) -> Case:
-    """The case that a row came from, as far as scoring needs it."""
+def check_condition(case: Case, conditions: Mapping[str, Any]) -> None:
+    """DatasetError where a condition makes other images now than in the run, whose record of conditions is given."""
+    from regbench.shifts.table import shift_version
+
+    version = shift_version(case.condition_name)
+    # Runs from before versions were recorded have none.
+    then = conditions[case.condition].get("version", version)
+    if then != version:
+        raise DatasetError(
+            f"condition {case.condition}: was of version {then} in this run and is of {version} now, which makes "
+            "other images; run it again"
+        )
+
+
+def case_of_row(row: Row, run: Mapping[str, Any], metrics: list[str], label_warp: LabelWarp | None = None) -> Case:
+    """The case that a row came from, as far as scoring needs it; KeyError where run or row lack what it takes."""
     dataset, condition = run["datasets"][row["dataset"]], run["conditions"][row["condition"]]
     return Case(
         dataset=row["dataset"],
@@ -143,18 +145,18 @@ def _case_of(row: Row, run: Mapping[str, Any], metrics: list[str], label_warp: L
         condition_parameters=condition["parameters"],
         condition_seed=run["seed"],
         pair=row["pair"],
-        fingerprint=row["fingerprint"],
+        fingerprint=row.get("fingerprint"),
         method=row["method"],
         method_name=row["method"],
         params=row["params"],
         paradigm=row["paradigm"],
         supervision=row["supervision"],
-        method_version=row["method_version"],
+        method_version=str(row.get("method_version")),
         prealign="none",
         metrics=metrics,
-        label_warp=label_warp or row["label_warp"],
-        threads=row["threads"],
-        repeat=row["repeat"],
-        seed=row["seed"],
-        key=row["key"],
+        label_warp=label_warp or row.get("label_warp") or "nearest",
+        threads=int(row.get("threads") or 1),
+        repeat=int(row.get("repeat") or 0),
+        seed=int(row.get("seed") or 0),
+        key=str(row["key"]),
     )
